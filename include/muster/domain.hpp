@@ -1,0 +1,92 @@
+// muster/domain.hpp: the directory that holds a group of objects.
+//
+// Contract  a domain is one directory in tmpfs. Objects in different domains never meet.
+//           The default is /dev/shm/muster-<effective uid>, or what the environment's
+//           MUSTER_DOMAIN names (ignored in setuid programs).
+// Threads   every member may be called from any thread.
+// Crashes   a process killed anywhere leaves the domain usable; gc() removes what it left.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+#include "result.hpp"
+
+namespace muster {
+
+enum class ObjectKind { message_queue, typed_queue, semaphore_set, segment, posix_shared_memory, posix_semaphore, poll_fifo, unknown };
+
+// "mq", "msg", "sem", "shm", "posix-shm", "posix-sem", "fifo", "unknown": the words of the command line.
+std::string_view to_string(ObjectKind kind);
+
+// One object as a directory listing shows it; the fields that the object could not tell are 0.
+struct ObjectInfo {
+    ObjectKind kind = ObjectKind::unknown;
+    std::string name;                      // "/jobs"; for System V objects the identifier in decimal
+    std::string path;                      // the file behind it
+    std::uint32_t owner_uid = 0, owner_gid = 0;
+    std::uint32_t mode = 0;                // permission bits that were asked for
+    std::int32_t key = 0;                  // System V only; 0 is IPC_PRIVATE
+    std::uint64_t messages = 0, messages_max = 0, message_size_bytes_max = 0;  // queues
+    std::uint64_t bytes_allocated = 0;     // tmpfs memory in use
+    std::uint32_t receivers_waiting = 0, senders_waiting = 0;
+    std::chrono::system_clock::time_point created{}, last_send{}, last_receive{};
+    std::string problem;                   // empty, or why the object cannot be opened
+};
+
+// Something wrong, or left behind by the dead, that fsck or gc found.
+struct Finding {
+    std::string path;
+    std::string what;                // "slot 17 is claimed by thread 4711, which is dead"
+    std::uint64_t bytes_at_stake = 0;
+    bool repaired = false;
+};
+
+struct Limits {
+    std::uint64_t messages_default, message_size_bytes_default, messages_max, message_size_bytes_max, queues_max;
+};
+
+class Domain {
+public:
+    // The domain of this process: MUSTER_DOMAIN or the default; created if need be.
+    //
+    // Errors:
+    //   EACCES   the directory belongs to somebody else or is open to others though it should not be
+    //   ENOTDIR  the path names something that is no directory
+    //   ENOSPC   no room in the file system
+    static Result<Domain> open_default();
+
+    // A domain by name: a path with a slash, or a bare name N for /dev/shm/muster-<euid>-N.
+    static Result<Domain> open(std::string_view path_or_name);
+
+    // A new domain with a unique name that nobody else uses; remove() ends it.
+    static Result<Domain> create_ephemeral();
+
+    const std::string& path() const;
+    Result<std::vector<ObjectInfo>> list() const;
+
+    // What dead processes left behind. With `remove` it is released, else only told.
+    Result<std::vector<Finding>> gc(bool remove) const;
+
+    // Checks every object. With `repair` what can be mended is mended.
+    Result<std::vector<Finding>> fsck(bool repair) const;
+
+    // Values from the domain's limits/ files, or the built-in ones.
+    Result<Limits> limits() const;
+    // Sets one of msg_default, msgsize_default, msg_max, msgsize_max, queues_max. Errors: EINVAL (no such limit, out of range).
+    Result<> set_limit(std::string_view name, std::uint64_t value) const;
+
+    // Removes the directory and every object in it. Processes that have objects open keep them.
+    Result<> remove() const;
+
+    struct Implementation;
+    const std::shared_ptr<Implementation>& implementation() const { return implementation_; }
+    explicit Domain(std::shared_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+
+private:
+    std::shared_ptr<Implementation> implementation_;
+};
+
+}  // namespace muster
