@@ -1,0 +1,82 @@
+#include "memory/mapping.hpp"
+#include <sys/resource.h>
+#include "platform/fault_copy.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+
+namespace muster::memory {
+using platform::Fault;
+using platform::Outcome;
+
+Mapping::~Mapping() {
+    if (start_ == nullptr) return;
+    platform::unregister_shared_mapping(start_);
+    platform::unmap(start_, bytes_);
+}
+
+namespace {
+Outcome<std::byte*> map_file(int fd, std::uint64_t bytes, std::atomic<std::uint32_t>* damage) {
+    const long start = platform::map_shared(fd, bytes, true);
+    if (start < 0 && start > -4096) return Fault{static_cast<int>(-start), "the object does not fit into the address space"};
+    auto* pointer = reinterpret_cast<std::byte*>(start);
+    platform::register_shared_mapping(pointer, bytes, damage);
+    return pointer;
+}
+}  // namespace
+
+Outcome<Mapping> Mapping::create(int fd, std::uint64_t bytes, std::uint64_t reserved_bytes, std::atomic<std::uint32_t>* damage) {
+    // Growing a file past RLIMIT_FSIZE raises SIGXFSZ: ask before, never be killed by it.
+    rlimit limit;
+    if (platform::system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && limit.rlim_cur < bytes)
+        return Fault{EFBIG, "the object is larger than the file size limit of this process (ulimit -f)"};
+    if (const int rc = platform::truncate_file(fd, bytes); rc < 0) return Fault{-rc, "the file system takes no file of that size"};
+    if (const int rc = platform::reserve_bytes(fd, 0, reserved_bytes); rc < 0) return Fault{-rc, "the file system of the domain is full"};
+    auto start = map_file(fd, bytes, damage);
+    if (!start) return start.fault();
+    return Mapping(*start, bytes, damage);
+}
+
+Outcome<Mapping> Mapping::open(int fd, const Format& format, std::atomic<std::uint32_t>* damage) {
+    struct stat status;
+    if (const int rc = platform::file_status(fd, &status); rc < 0) return Fault{-rc};
+    ObjectHeader header;  // our copy: the shared one may change under us
+    const long got = platform::read_at(fd, &header, sizeof header, 0);
+    if (got != static_cast<long>(sizeof header)) return Fault{EBADMSG, "the file is shorter than an object's header; it is damaged or no Muster object"};
+    if (auto checked = check_header(header, format, static_cast<std::uint64_t>(status.st_size)); !checked) return checked.fault();
+    auto start = map_file(fd, header.file_bytes, damage);
+    if (!start) return start.fault();
+    return Mapping(*start, header.file_bytes, damage);
+}
+
+Outcome<> check_header(const ObjectHeader& header, const Format& format, std::uint64_t file_bytes) {
+    if (header.magic != format.magic) return Fault{EBADMSG, "the file is no object of this kind (magic number)"};
+    if (header.format < format.format) return Fault{EBADMSG, "the object was made by an older Muster; remove it and make it anew"};
+    if (header.format > format.format) return Fault{EBADMSG, "the object was made by a newer Muster; upgrade this program"};
+    if (header.fingerprint != format.fingerprint) return Fault{EBADMSG, "the object was made by a Muster built with another layout"};
+    // SYNC object.ready (acquire half): the copy was read from a file that its creator had published.
+    if (header.ready.load_acquire() != 1) return Fault{EBADMSG, "the object was never completed"};
+    if (header.file_bytes != file_bytes || file_bytes < format.file_bytes_min)
+        return Fault{EBADMSG, "the file's length is not what its header says; it was cut short or is damaged"};
+    if (header.damaged.load_relaxed() != 0)  // relaxed: a hint, set for good
+        return Fault{EBADMSG, "the object was found damaged before; `muster fsck` says more"};
+    static const std::uint64_t own_namespace = platform::pid_namespace();
+    if (header.pid_namespace != 0 && own_namespace != 0 && header.pid_namespace != own_namespace)
+        return Fault{EBADMSG, "the object belongs to another pid namespace, where thread ids mean other threads"};
+    return platform::done();
+}
+
+void fill_header(ObjectHeader& header, const Format& format, std::uint64_t file_bytes) {
+    header.magic = format.magic;
+    header.format = format.format;
+    header.fingerprint = format.fingerprint;
+    header.file_bytes = file_bytes;
+    static const std::uint64_t own_namespace = platform::pid_namespace();
+    header.pid_namespace = own_namespace;
+    header.created_ns = static_cast<std::uint64_t>(platform::realtime_ns());
+    if (platform::system_call(SYS_getrandom, header.uuid, sizeof header.uuid, 0) != static_cast<long>(sizeof header.uuid)) {
+        header.uuid[0] = header.created_ns;  // no entropy to be had: unique enough for a name
+        header.uuid[1] = platform::process_id();
+    }
+}
+
+}  // namespace muster::memory

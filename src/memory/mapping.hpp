@@ -1,0 +1,57 @@
+// A file mapped into this process: an object's memory.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include "memory/object_layout.hpp"
+#include "platform/outcome.hpp"
+
+namespace muster::memory {
+
+// What an opener knows how to read.
+struct Format {
+    std::uint64_t magic;
+    std::uint32_t format;
+    std::uint32_t fingerprint;
+    std::uint64_t file_bytes_min;
+};
+
+class Mapping {
+public:
+    Mapping() = default;
+    Mapping(Mapping&& o) noexcept : start_(o.start_), bytes_(o.bytes_), damage_(o.damage_) { o.start_ = nullptr; }
+    Mapping& operator=(Mapping&&) = delete;
+    ~Mapping();
+
+    // Maps a whole new file of `bytes`, of which the first `reserved_bytes` get memory now.
+    // `damage` is set when a page turns out to be gone (the file was cut short): it then reads as zero.
+    // Errors: ENOSPC, ENOMEM, EFBIG (RLIMIT_FSIZE).
+    static platform::Outcome<Mapping> create(int fd, std::uint64_t bytes, std::uint64_t reserved_bytes, std::atomic<std::uint32_t>* damage);
+
+    // Maps an existing file after checking its header against `format`. Nothing is written.
+    // Errors: EBADMSG with the reason.
+    static platform::Outcome<Mapping> open(int fd, const Format& format, std::atomic<std::uint32_t>* damage);
+
+    std::byte* start() const { return start_; }
+    std::uint64_t bytes() const { return bytes_; }
+    ObjectHeader& header() const { return *reinterpret_cast<ObjectHeader*>(start_); }
+
+    // The object may be found by others from here on.
+    void publish_ready() const {
+        // SYNC object.ready (release half). Carries: the whole new object. Pairs with check_header().
+        header().ready.store_release(1);
+    }
+
+private:
+    Mapping(std::byte* start, std::uint64_t bytes, std::atomic<std::uint32_t>* damage) : start_(start), bytes_(bytes), damage_(damage) {}
+    std::byte* start_ = nullptr;
+    std::uint64_t bytes_ = 0;
+    std::atomic<std::uint32_t>* damage_ = nullptr;
+};
+
+// Why a header of a file of `file_bytes` is not one that `format` describes. Reads `header`, a private copy.
+platform::Outcome<> check_header(const ObjectHeader& header, const Format& format, std::uint64_t file_bytes);
+
+// Fills the fields that every kind shares; `ready` stays 0.
+void fill_header(ObjectHeader& header, const Format& format, std::uint64_t file_bytes);
+
+}  // namespace muster::memory

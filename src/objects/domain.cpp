@@ -1,0 +1,175 @@
+#include "objects/domain.hpp"
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::File;
+using platform::Outcome;
+
+bool Domain::path_of(const char* path_or_name, char (&path)[kPathBytesMax]) {
+    if (path_or_name == nullptr || *path_or_name == 0) {
+        std::snprintf(path, sizeof path, "/dev/shm/muster-%u", platform::effective_user());
+        return true;
+    }
+    const int length = std::strchr(path_or_name, '/') != nullptr
+                           ? std::snprintf(path, sizeof path, "%s", path_or_name)
+                           : std::snprintf(path, sizeof path, "/dev/shm/muster-%u-%s", platform::effective_user(), path_or_name);
+    return length > 0 && static_cast<std::size_t>(length) < sizeof path;
+}
+
+void Domain::default_path(char (&path)[kPathBytesMax]) {
+    const bool trusted = getauxval(AT_SECURE) == 0;
+    if (!path_of(trusted ? std::getenv("MUSTER_DOMAIN") : nullptr, path)) path_of(nullptr, path);
+}
+
+namespace {
+// Moves a descriptor out of the way of the program's own, which get the lowest free numbers.
+int move_high(int fd) {
+    rlimit limit;
+    if (platform::system_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &limit) != 0) return fd;
+    const long most = limit.rlim_cur > 65536 ? 65536 : static_cast<long>(limit.rlim_cur);
+    const int moved = platform::file_control(fd, F_DUPFD_CLOEXEC, most > 32 ? most - 16 : fd);
+    if (moved < 0) return fd;
+    platform::close_file(fd);
+    return moved;
+}
+}  // namespace
+
+Outcome<Domain> Domain::open(const char* path, bool create) {
+    int fd = platform::open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd == -ENOENT && create) {
+        const bool root = platform::effective_user() == 0;
+        const int made = platform::make_directory(AT_FDCWD, path, 0700);
+        if (made < 0 && made != -EEXIST) return Fault{-made, "the domain's directory cannot be made; is its parent a tmpfs you may write to?"};
+        fd = platform::open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        // The maker decides: mkdir applied the umask, and root's domain is everybody's, as the kernel's objects are.
+        if (fd >= 0 && made == 0 && root) platform::change_mode(fd, 01777);
+    }
+    if (fd < 0) return Fault{-fd, fd == -ELOOP ? "the domain's path is a symbolic link; somebody may have put it there" : "no such domain"};
+    File directory(move_high(fd));
+    struct stat status;
+    if (const int rc = platform::file_status(directory.fd(), &status); rc < 0) return Fault{-rc};
+    const std::uint32_t user = platform::effective_user();
+    const bool sticky = (status.st_mode & S_ISVTX) != 0;
+    if (status.st_uid != user && status.st_uid != 0 && status.st_uid != platform::real_user() && user != 0 && !sticky)
+        return Fault{EACCES, "the domain's directory belongs to another user; name one of your own with MUSTER_DOMAIN"};
+    if ((status.st_mode & 0022) != 0 && !sticky)
+        return Fault{EACCES, "others may write to the domain's directory; make it private (chmod 0700) or shared (chmod 1777)"};
+    return Domain(std::move(directory), (status.st_mode & 0077) != 0, status.st_dev, status.st_ino);
+}
+
+bool Domain::still_open() const {
+    struct stat status;
+    return platform::file_status(directory_.fd(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
+}
+
+Outcome<File> Domain::create_nameless(unsigned mode, unsigned* granted) const {
+    const int fd = platform::open_at(directory(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode & 0777);
+    if (fd < 0) return Fault{-fd, fd == -ENOSPC ? "the file system of the domain is full" : "no object can be made in the domain's directory"};
+    File file(fd);
+    struct stat status;
+    if (const int rc = platform::file_status(fd, &status); rc < 0) return Fault{-rc};
+    *granted = status.st_mode & 0777;
+    const unsigned fence = 0600u | ((*granted & 0060) ? 0060u : 0u) | ((*granted & 0006) ? 0006u : 0u);
+    if (fence != *granted)
+        if (const int rc = platform::change_mode(fd, fence); rc < 0) return Fault{-rc};
+    return file;
+}
+
+Outcome<> Domain::publish(int fd, const char* name) const {
+    int rc = platform::link_file(fd, "", directory(), name, AT_EMPTY_PATH);  // needs a privilege
+    if (rc == -ENOENT || rc == -EPERM) {
+        char self[64];
+        std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+        rc = platform::link_file(AT_FDCWD, self, directory(), name, AT_SYMLINK_FOLLOW);
+    }
+    if (rc < 0) return Fault{-rc, rc == -EEXIST ? "there is an object of that name already" : "the object cannot be given its name"};
+    return platform::done();
+}
+
+Outcome<File> Domain::open_object(const char* name, int flags) const {
+    const int fd = platform::open_at(directory(), name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | flags);
+    if (fd < 0) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EBADMSG : -fd, nullptr};
+    return File(fd);
+}
+
+Outcome<> Domain::remove(const char* name) const {
+    const int rc = platform::remove_name(directory(), name);
+    if (rc < 0) return Fault{rc == -EPERM ? EACCES : -rc};
+    return platform::done();
+}
+
+Outcome<> Domain::ensure_directory(const char* name) const {
+    struct stat status;
+    if (platform::file_status_at(directory(), name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (S_ISDIR(status.st_mode)) return platform::done();
+        return Fault{ENOTDIR, "something that is no directory stands in the domain's place for objects of this kind"};
+    }
+    // Made under another name first: a shared one is never seen with the mode that the umask left.
+    char temporary[64];
+    std::snprintf(temporary, sizeof temporary, ".%s-%u", name, platform::process_id());
+    int rc = platform::make_directory(directory(), temporary, 0700);
+    if (rc < 0 && rc != -EEXIST) return Fault{-rc};
+    if (shared_) {
+        File made(platform::open_at(directory(), temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+        if (made.fd() >= 0) platform::change_mode(made.fd(), 01777);
+    }
+    rc = platform::rename_new(directory(), temporary, directory(), name);
+    if (rc < 0) platform::remove_name(directory(), temporary, AT_REMOVEDIR);
+    if (rc < 0 && rc != -EEXIST) return Fault{-rc};
+    return platform::done();
+}
+
+namespace {
+struct NamedLimit {
+    const char* name;
+    std::uint64_t DomainLimits::*value;
+    std::uint64_t least, most;
+};
+constexpr NamedLimit kLimits[] = {
+    {"msg_default", &DomainLimits::msg_default, 1, 1'000'000},
+    {"msgsize_default", &DomainLimits::msgsize_default, 1, 16ull << 20},
+    {"msg_max", &DomainLimits::msg_max, 1, 1'000'000},
+    {"msgsize_max", &DomainLimits::msgsize_max, 1, 16ull << 20},
+    {"queues_max", &DomainLimits::queues_max, 0, 1'000'000},
+};
+}  // namespace
+
+DomainLimits Domain::limits() const {
+    DomainLimits limits;
+    File all(platform::open_at(directory(), "limits", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (all.fd() < 0) return limits;
+    for (const NamedLimit& limit : kLimits) {
+        File file(platform::open_at(all.fd(), limit.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        if (file.fd() < 0) continue;
+        char text[32] = {};
+        const long got = platform::read_file(file.fd(), text, sizeof text - 1);
+        if (got <= 0 || text[0] < '0' || text[0] > '9') continue;
+        const std::uint64_t value = std::strtoull(text, nullptr, 10);
+        if (value >= limit.least && value <= limit.most) limits.*limit.value = value;
+    }
+    return limits;
+}
+
+Outcome<> Domain::set_limit(const Domain& domain, const char* name, std::uint64_t value) {
+    for (const NamedLimit& limit : kLimits) {
+        if (std::strcmp(limit.name, name) != 0) continue;
+        if (value < limit.least || value > limit.most) return Fault{EINVAL, "the value is outside what this limit takes"};
+        if (auto made = domain.ensure_directory("limits"); !made) return made;
+        char path[64], text[32];
+        std::snprintf(path, sizeof path, "limits/%s", name);
+        const int length = std::snprintf(text, sizeof text, "%llu\n", static_cast<unsigned long long>(value));
+        File file(platform::open_at(domain.directory(), path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+        if (file.fd() < 0) return Fault{-file.fd()};
+        const long put = platform::write_file(file.fd(), text, static_cast<std::size_t>(length));
+        return put == length ? platform::done() : Outcome<>(Fault{put < 0 ? static_cast<int>(-put) : ENOSPC});
+    }
+    return Fault{EINVAL, "there is no such limit: msg_default, msgsize_default, msg_max, msgsize_max, queues_max"};
+}
+
+}  // namespace muster::objects

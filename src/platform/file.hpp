@@ -1,0 +1,104 @@
+// Files and directories by raw system calls; failures are negated errno values.
+#pragma once
+#include <fcntl.h>
+#include <linux/stat.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <cstdint>
+#include "platform/syscall.hpp"
+
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+
+namespace muster::platform {
+
+inline int open_at(int directory, const char* path, int flags, unsigned mode = 0) {
+    return static_cast<int>(system_call(SYS_openat, directory, path, flags, mode));
+}
+inline int close_file(int fd) { return static_cast<int>(system_call(SYS_close, fd)); }
+inline int file_status(int fd, struct stat* status) {
+#if defined(__x86_64__)
+    return static_cast<int>(system_call(SYS_fstat, fd, status));
+#else
+    return static_cast<int>(system_call(SYS_fstat, fd, status));
+#endif
+}
+inline int file_status_at(int directory, const char* path, struct stat* status, int flags) {
+    return static_cast<int>(system_call(SYS_newfstatat, directory, path, status, flags));
+}
+inline int truncate_file(int fd, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_ftruncate, fd, bytes)); }
+// Makes sure that the bytes have memory behind them: -ENOSPC now rather than SIGBUS later.
+inline int reserve_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
+    return static_cast<int>(system_call(SYS_fallocate, fd, 0, offset, bytes));
+}
+// Gives the memory back; the bytes read as zero afterwards.
+inline int release_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
+    return static_cast<int>(system_call(SYS_fallocate, fd, 3 /* KEEP_SIZE | PUNCH_HOLE */, offset, bytes));
+}
+inline long map_shared(int fd, std::uint64_t bytes, bool writable) {
+    return system_call(SYS_mmap, 0, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+}
+inline long map_private_zeroes(std::uint64_t bytes) {
+    return system_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+inline int unmap(void* start, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_munmap, start, bytes)); }
+inline long read_at(int fd, void* buffer, std::size_t bytes, std::uint64_t offset) {
+    return system_call(SYS_pread64, fd, buffer, bytes, offset);
+}
+inline long read_file(int fd, void* buffer, std::size_t bytes) { return system_call(SYS_read, fd, buffer, bytes); }
+inline long write_file(int fd, const void* buffer, std::size_t bytes) { return system_call(SYS_write, fd, buffer, bytes); }
+inline int make_directory(int directory, const char* path, unsigned mode) {
+    return static_cast<int>(system_call(SYS_mkdirat, directory, path, mode));
+}
+inline int change_mode(int fd, unsigned mode) { return static_cast<int>(system_call(SYS_fchmod, fd, mode)); }
+inline int make_fifo(int directory, const char* path, unsigned mode) {
+    return static_cast<int>(system_call(SYS_mknodat, directory, path, S_IFIFO | mode, 0));
+}
+inline int remove_name(int directory, const char* path, int flags = 0) {
+    return static_cast<int>(system_call(SYS_unlinkat, directory, path, flags));
+}
+inline int link_file(int from_directory, const char* from, int directory, const char* to, int flags) {
+    return static_cast<int>(system_call(SYS_linkat, from_directory, from, directory, to, flags));
+}
+// Fails with -EEXIST rather than replace.
+inline int rename_new(int from_directory, const char* from, int directory, const char* to) {
+    return static_cast<int>(system_call(SYS_renameat2, from_directory, from, directory, to, 1 /* RENAME_NOREPLACE */));
+}
+inline int file_control(int fd, int command, long argument = 0) {
+    return static_cast<int>(system_call(SYS_fcntl, fd, command, argument));
+}
+inline long read_directory(int fd, void* buffer, std::size_t bytes) { return system_call(SYS_getdents64, fd, buffer, bytes); }
+inline long read_link(int directory, const char* path, char* buffer, std::size_t bytes) {
+    return system_call(SYS_readlinkat, directory, path, buffer, bytes);
+}
+
+// A descriptor that closes itself.
+class File {
+public:
+    File() = default;
+    explicit File(int fd) : fd_(fd) {}
+    File(File&& o) noexcept : fd_(o.fd_) { o.fd_ = -1; }
+    File& operator=(File&& o) noexcept {
+        if (this != &o) {
+            if (fd_ >= 0) close_file(fd_);
+            fd_ = o.fd_;
+            o.fd_ = -1;
+        }
+        return *this;
+    }
+    ~File() {
+        if (fd_ >= 0) close_file(fd_);
+    }
+    int fd() const { return fd_; }
+    int release() {
+        const int fd = fd_;
+        fd_ = -1;
+        return fd;
+    }
+
+private:
+    int fd_ = -1;
+};
+
+}  // namespace muster::platform

@@ -1,0 +1,52 @@
+// Who we are: ids, clocks, the CPU we run on.
+#pragma once
+#include <time.h>
+#include <cstdint>
+#include "platform/syscall.hpp"
+
+extern "C" {
+extern const __attribute__((weak)) std::ptrdiff_t __rseq_offset;  // glibc 2.35 and later
+extern const __attribute__((weak)) unsigned int __rseq_size;
+}
+
+namespace muster::platform {
+
+inline std::uint32_t process_id() { return static_cast<std::uint32_t>(system_call(SYS_getpid)); }
+inline std::uint32_t effective_user() { return static_cast<std::uint32_t>(system_call(SYS_geteuid)); }
+inline std::uint32_t real_user() { return static_cast<std::uint32_t>(system_call(SYS_getuid)); }
+inline std::uint32_t effective_group() { return static_cast<std::uint32_t>(system_call(SYS_getegid)); }
+
+// Whether `group` is the effective group or one of the supplementary ones.
+bool in_group(std::uint32_t group);
+
+// The inode of our pid namespace; 0 where /proc does not tell.
+std::uint64_t pid_namespace();
+
+inline std::int64_t realtime_ns() {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+inline std::int64_t realtime_coarse_s() {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return now.tv_sec;
+}
+
+// The CPU we run on, without a system call: the kernel keeps it in the thread's rseq area.
+// 0xffffffff where it does not.
+inline std::uint32_t current_cpu() {
+#if defined(__x86_64__)
+    if (&__rseq_offset == nullptr || __rseq_size == 0) return 0xffffffffu;
+    std::uint32_t cpu;
+    asm volatile("movl %%fs:4(%1), %0" : "=r"(cpu) : "r"(__rseq_offset));  // rseq.cpu_id
+    return cpu;
+#else
+    return 0xffffffffu;
+#endif
+}
+
+// Whether a thread of that id exists (a zombie's does not count if it is the last).
+inline bool thread_exists(std::uint32_t thread_id) { return system_call(SYS_tkill, thread_id, 0) != -3 /* ESRCH */; }
+
+}  // namespace muster::platform

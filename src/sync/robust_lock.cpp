@@ -1,0 +1,54 @@
+#include "sync/robust_lock.hpp"
+#include "platform/futex.hpp"
+#include "platform/process.hpp"
+
+namespace muster::sync {
+namespace {
+
+constexpr int kSpins = 60;                          // about a microsecond: a critical section is a tenth of that
+constexpr long kRecheckNs = 2'000'000;              // how soon an actor's death is noticed by who waits for its lock
+constexpr long kRecheckThreadNs = 100'000'000;      // a thread's death comes by itself; this is for damaged words
+
+// Whether the holder that `word` names is known to be dead, so that nobody will ever let go.
+bool holder_is_dead(std::uint32_t word, const ActorTable& actors, bool ask_the_kernel) {
+    if (word & FUTEX_OWNER_DIED) return true;
+    if (word & kHeldByActor) return actors.is_dead(word & kActorNumberMax);
+    const std::uint32_t holder = word & FUTEX_TID_MASK;
+    if (holder == 0) return true;  // nothing but FUTEX_WAITERS: free, and somebody may sleep
+    return ask_the_kernel && !platform::thread_exists(holder);
+}
+
+}  // namespace
+
+void wake_lock_waiter(memory::ShmU32& word) {
+    platform::futex_wake(word.address(), 1);
+}
+
+platform::Outcome<Acquired> acquire_contended(memory::ShmU32& word, std::uint32_t mine, std::uint32_t thread_id,
+                                              const ActorTable& actors) {
+    std::uint32_t waiters = 0;  // set once we slept: others may still sleep when we let go
+    bool ask_the_kernel = false;
+    for (int spins = 0;;) {
+        std::uint32_t seen = word.load_acquire();
+        if (seen == 0 || holder_is_dead(seen, actors, ask_the_kernel)) {
+            const bool died = seen != 0 && seen != FUTEX_WAITERS;
+            if (word.compare_exchange(seen, mine | (seen & FUTEX_WAITERS) | waiters))
+                return died ? Acquired::owner_died : Acquired::clean;
+            continue;
+        }
+        const bool by_actor = (seen & kHeldByActor) != 0;
+        const std::uint32_t holder = by_actor ? actors.first[seen & kActorNumberMax].thread_id.load_relaxed() : seen & FUTEX_TID_MASK;
+        if (holder == thread_id) return platform::Fault{EDEADLK, "a signal handler interrupted a critical section of the same thread"};
+        if (spins < kSpins) {
+            ++spins;
+            platform::pause_cpu();
+            continue;
+        }
+        if (!(seen & FUTEX_WAITERS) && !word.compare_exchange(seen, seen | FUTEX_WAITERS)) continue;
+        waiters = FUTEX_WAITERS;
+        const long rc = platform::futex_wait_briefly(word.address(), seen | FUTEX_WAITERS, by_actor ? kRecheckNs : kRecheckThreadNs);
+        ask_the_kernel = rc == -ETIMEDOUT;
+    }
+}
+
+}  // namespace muster::sync
