@@ -125,6 +125,15 @@ Outcome<> Domain::ensure_directory(const char* name) const {
     return platform::done();
 }
 
+std::uint64_t Domain::count(const char* subdirectory) const {
+    std::uint64_t entries = 0;
+    for_each_entry(directory(), subdirectory, [&](const char*) {
+        ++entries;
+        return true;
+    });
+    return entries;
+}
+
 namespace {
 struct NamedLimit {
     const char* name;

@@ -45,6 +45,7 @@ public:
     bool still_open() const;
     bool shared() const { return shared_; }  // other users may make objects here
     std::uint64_t device() const { return device_; }
+    void abandon() { directory_.release(); }  // the descriptor is somebody else's by now
 
     // A nameless file with the permission bits that `mode` and the umask leave; they come back in `granted`.
     // Errors: ENOSPC, EMFILE, EACCES.
@@ -55,6 +56,9 @@ public:
     platform::Outcome<> remove(const char* name) const;
     // Makes the subdirectory if there is none.
     platform::Outcome<> ensure_directory(const char* name) const;
+
+    // How many entries a subdirectory has.
+    std::uint64_t count(const char* subdirectory) const;
 
     DomainLimits limits() const;
     static platform::Outcome<> set_limit(const Domain& domain, const char* name, std::uint64_t value);
@@ -78,7 +82,7 @@ void for_each_entry(int directory, const char* subdirectory, Visit visit) {
         std::int64_t offset;
         unsigned short bytes;
         unsigned char type;
-        char name[];
+        char name[5];  // and more: the entry's `bytes` tell
     };
     alignas(8) char buffer[4096];
     for (;;) {
@@ -87,7 +91,7 @@ void for_each_entry(int directory, const char* subdirectory, Visit visit) {
         for (long at = 0; at < got;) {
             auto* entry = reinterpret_cast<Entry*>(buffer + at);
             at += entry->bytes;
-            const char* name = entry->name;
+            const char* name = &entry->name[0];
             if (name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0))) continue;
             if (!visit(name)) return;
         }

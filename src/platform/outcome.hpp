@@ -31,7 +31,13 @@ public:
         if (has_value_) new (&value_) T(std::move(o.value_));
         else fault_ = o.fault_;
     }
-    Outcome& operator=(Outcome&&) = delete;
+    Outcome& operator=(Outcome&& o) noexcept(std::is_nothrow_move_constructible_v<T>) {
+        if (this != &o) {
+            this->~Outcome();
+            new (this) Outcome(std::move(o));
+        }
+        return *this;
+    }
     ~Outcome() {
         if (has_value_) value_.~T();
     }

@@ -1,8 +1,10 @@
 // Who we are: ids, clocks, the CPU we run on.
 #pragma once
 #include <time.h>
+#include <cstddef>
 #include <cstdint>
 #include "platform/syscall.hpp"
+#include "platform/thread.hpp"
 
 extern "C" {
 extern const __attribute__((weak)) std::ptrdiff_t __rseq_offset;  // glibc 2.35 and later
@@ -12,6 +14,15 @@ extern const __attribute__((weak)) unsigned int __rseq_size;
 namespace muster::platform {
 
 inline std::uint32_t process_id() { return static_cast<std::uint32_t>(system_call(SYS_getpid)); }
+// The same without a system call, for a thread whose state is current.
+inline std::uint32_t process_id_of(const ThreadState& thread) {
+    static std::uint32_t known_id = 0, known_generation = 0;  // a race writes the same values
+    if (__builtin_expect(known_generation != thread.generation, 0)) {
+        __atomic_store_n(&known_id, process_id(), __ATOMIC_RELAXED);
+        __atomic_store_n(&known_generation, thread.generation, __ATOMIC_RELEASE);
+    }
+    return __atomic_load_n(&known_id, __ATOMIC_RELAXED);
+}
 inline std::uint32_t effective_user() { return static_cast<std::uint32_t>(system_call(SYS_geteuid)); }
 inline std::uint32_t real_user() { return static_cast<std::uint32_t>(system_call(SYS_getuid)); }
 inline std::uint32_t effective_group() { return static_cast<std::uint32_t>(system_call(SYS_getegid)); }

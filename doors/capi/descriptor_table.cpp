@@ -1,0 +1,263 @@
+#include "descriptor_table.hpp"
+#include <sys/single_threaded.h>
+#include <cstdio>
+#include <new>
+#include "notify.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+#include "private_lock.hpp"
+#include "process_domain.hpp"
+
+namespace muster::capi {
+using platform::Fault;
+using platform::Outcome;
+
+namespace {
+
+// An entry is the queue's address with the access mode in its low bits.
+constexpr std::uintptr_t kAccessMask = 3;
+constexpr unsigned kEntriesPerPage = 4096 / sizeof(std::atomic<std::uintptr_t>);
+constexpr unsigned kPages = 2048;  // over a million descriptors, the kernel's default fs.nr_open
+struct Page {
+    std::atomic<std::uintptr_t> entries[kEntriesPerPage];
+};
+std::atomic<Page*> pages[kPages];
+
+constexpr unsigned kQueuesPerChunk = 32;
+struct Chunk {
+    OpenQueue queues[kQueuesPerChunk];
+    Chunk* next;
+};
+std::atomic<Chunk*> chunks{nullptr};
+PrivateLock opening;
+
+std::atomic<std::uintptr_t>* entry_of(int descriptor, bool make) {
+    if (descriptor < 0 || static_cast<unsigned>(descriptor) >= kPages * kEntriesPerPage) return nullptr;
+    std::atomic<Page*>& place = pages[static_cast<unsigned>(descriptor) / kEntriesPerPage];
+    Page* page = place.load(std::memory_order_acquire);
+    if (page == nullptr) {
+        if (!make) return nullptr;
+        const long memory = platform::map_private_zeroes(sizeof(Page));
+        if (memory < 0 && memory > -4096) return nullptr;
+        Page* mine = reinterpret_cast<Page*>(memory);
+        if (place.compare_exchange_strong(page, mine, std::memory_order_acq_rel)) page = mine;
+        else platform::unmap(mine, sizeof(Page));
+    }
+    return &page->entries[static_cast<unsigned>(descriptor) % kEntriesPerPage];
+}
+
+OpenQueue* queue_of(std::uintptr_t entry) { return reinterpret_cast<OpenQueue*>(entry & ~kAccessMask); }
+
+// One more reference, unless the last is gone.
+bool hold_reference(OpenQueue& queue) {
+    std::uint32_t count = queue.references.load(std::memory_order_relaxed);
+    if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
+        if (count == 0) return false;
+        queue.references.store(count + 1, std::memory_order_relaxed);
+        return true;
+    }
+    while (count != 0)
+        if (queue.references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) return true;
+    return false;
+}
+
+void drop_descriptor(OpenQueue* queue, bool tell) {
+    if (tell) end_notification(*queue);
+    release(queue);
+}
+
+int open_fifo_to_tell(objects::Queue& queue);
+
+}  // namespace
+
+void release(OpenQueue* queue) {
+    if (__libc_single_threaded) {
+        const std::uint32_t count = queue->references.load(std::memory_order_relaxed);
+        if (__builtin_expect(count > 1, 1)) {
+            queue->references.store(count - 1, std::memory_order_relaxed);
+            return;
+        }
+    }
+    if (queue->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    PrivateLock::Hold hold(opening);
+    // Found anew between the last release and now? Then it lives on.
+    if (queue->references.load(std::memory_order_acquire) != 0 || queue->inode == 0) return;
+    const int fifo = queue->fifo.exchange(-1, std::memory_order_acq_rel);
+    if (fifo >= 0) {
+        platform::close_file(fifo);
+        remove_orphaned_fifo(queue->queue);
+    }
+    queue->inode = 0;
+    queue->queue.~Queue();
+}
+
+QueueHold::~QueueHold() {
+    if (queue_ != nullptr) release(queue_);
+}
+
+bool is_known_queue(int descriptor) {
+    if (descriptor < 0 || static_cast<unsigned>(descriptor) >= kPages * kEntriesPerPage) return false;
+    const Page* page = pages[static_cast<unsigned>(descriptor) / kEntriesPerPage].load(std::memory_order_acquire);
+    return page != nullptr && page->entries[static_cast<unsigned>(descriptor) % kEntriesPerPage].load(std::memory_order_acquire) != 0;
+}
+
+QueueHold hold_known(int descriptor) {
+    std::atomic<std::uintptr_t>* place = entry_of(descriptor, false);
+    if (place == nullptr) return {};
+    for (;;) {
+        const std::uintptr_t entry = place->load(std::memory_order_acquire);
+        if (entry == 0) return {};
+        OpenQueue* queue = queue_of(entry);
+        if (!hold_reference(*queue)) continue;  // being closed: the entry is about to change
+        if (place->load(std::memory_order_acquire) == entry) return QueueHold(queue, static_cast<std::uint32_t>(entry & kAccessMask));
+        release(queue);
+    }
+}
+
+std::uint32_t access_from_flags(int file_flags) {
+    if (file_flags & kMarkReadOnly) return kAccessRead;
+    if (file_flags & kMarkWriteOnly) return kAccessWrite;
+    return kAccessRead | kAccessWrite;
+}
+
+QueueHold hold(int descriptor) {
+    if (QueueHold known = hold_known(descriptor)) return known;
+    struct stat status;
+    if (descriptor < 0 || platform::file_status(descriptor, &status) < 0 || !S_ISREG(status.st_mode)) return {};
+    std::uint64_t magic = 0;
+    if (platform::read_at(descriptor, &magic, sizeof magic, 0) != static_cast<long>(sizeof magic) || magic != objects::kQueueMagic) return {};
+    OpenQueue* queue = find_queue(status.st_dev, status.st_ino);
+    if (queue == nullptr) {
+        auto fresh = new_queue();
+        if (!fresh) return {};
+        if (!(*fresh)->queue.open(descriptor)) {
+            release(*fresh);
+            return {};
+        }
+        queue = *fresh;
+        queue->device = status.st_dev;
+        queue->inode = status.st_ino;
+    }
+    const int flags = platform::file_control(descriptor, F_GETFL);
+    if (!enter(descriptor, queue, access_from_flags(flags))) return {};
+    return hold_known(descriptor);
+}
+
+Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access) {
+    std::atomic<std::uintptr_t>* place = entry_of(descriptor, true);
+    if (place == nullptr) {
+        release(queue);
+        return Fault{ENOMEM};
+    }
+    const std::uintptr_t before = place->exchange(reinterpret_cast<std::uintptr_t>(queue) | access, std::memory_order_acq_rel);
+    if (before != 0) drop_descriptor(queue_of(before), false);  // closed behind our back
+    return platform::done();
+}
+
+void enter_copy(int original, int copy) {
+    if (QueueHold held = hold_known(original)) {
+        if (!hold_reference(*held)) return;
+        (void)enter(copy, &*held, held.access());
+    }
+}
+
+void forget(int descriptor) {
+    std::atomic<std::uintptr_t>* place = entry_of(descriptor, false);
+    if (place == nullptr || place->load(std::memory_order_relaxed) == 0) return;
+    const std::uintptr_t before = place->exchange(0, std::memory_order_acq_rel);
+    if (before != 0) drop_descriptor(queue_of(before), true);
+}
+
+void forget_range(unsigned first, unsigned last) {
+    for (unsigned page = first / kEntriesPerPage; page < kPages && page <= last / kEntriesPerPage; ++page) {
+        if (pages[page].load(std::memory_order_acquire) == nullptr) continue;
+        for (unsigned at = 0; at < kEntriesPerPage; ++at) {
+            const unsigned descriptor = page * kEntriesPerPage + at;
+            if (descriptor >= first && descriptor <= last) forget(static_cast<int>(descriptor));
+        }
+    }
+}
+
+Outcome<OpenQueue*> new_queue() {
+    PrivateLock::Hold hold(opening);
+    for (Chunk* chunk = chunks.load(std::memory_order_acquire);; chunk = chunk->next) {
+        if (chunk == nullptr) {
+            const long memory = platform::map_private_zeroes(sizeof(Chunk));
+            if (memory < 0 && memory > -4096) return Fault{ENOMEM, "no memory for another open queue"};
+            chunk = reinterpret_cast<Chunk*>(memory);
+            chunk->next = chunks.load(std::memory_order_relaxed);
+            chunks.store(chunk, std::memory_order_release);
+        }
+        for (OpenQueue& queue : chunk->queues) {
+            if (queue.references.load(std::memory_order_acquire) != 0 || queue.inode != 0) continue;
+            new (&queue.queue) objects::Queue();
+            queue.queue.set_fifo_opener(&open_fifo_to_tell);
+            queue.queue.set_notify_held(&notification_stands);
+            queue.device = 0;
+            queue.inode = ~0ull;  // taken, and nobody's yet
+            queue.notify_mine.store(0, std::memory_order_relaxed);
+            queue.notify_generation.store(0, std::memory_order_relaxed);
+            queue.fifo.store(-1, std::memory_order_relaxed);
+            queue.references.store(1, std::memory_order_release);
+            return &queue;
+        }
+    }
+}
+
+OpenQueue* find_queue(std::uint64_t device, std::uint64_t inode) {
+    PrivateLock::Hold hold(opening);
+    for (Chunk* chunk = chunks.load(std::memory_order_acquire); chunk != nullptr; chunk = chunk->next)
+        for (OpenQueue& queue : chunk->queues)
+            if (queue.inode == inode && queue.device == device && hold_reference(queue)) return &queue;
+    return nullptr;
+}
+
+namespace {
+// The OpenQueue that a queue is part of.
+OpenQueue& owner_of(objects::Queue& queue) { return *reinterpret_cast<OpenQueue*>(&queue); }
+static_assert(offsetof(OpenQueue, queue) == 0);
+
+int open_fifo_to_tell(objects::Queue& queue) {
+    OpenQueue& owner = owner_of(queue);
+    if (const int known = owner.fifo.load(std::memory_order_acquire); known >= 0) return known;
+    auto domain = process_domain(false);
+    if (!domain) return -1;
+    const int fifo = open_fifo(**domain, queue, false);
+    if (fifo < 0) return -1;
+    int expected = -1;
+    if (!owner.fifo.compare_exchange_strong(expected, fifo, std::memory_order_acq_rel)) {
+        platform::close_file(fifo);
+        return expected;
+    }
+    queue.set_fifo(fifo);
+    return fifo;
+}
+}  // namespace
+
+Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, OpenQueue& queue) {
+    if (const int known = queue.fifo.load(std::memory_order_acquire); known >= 0 && queue.queue.polled()) return known;
+    auto domain = process_domain(true);
+    if (!domain) return domain.fault();
+    int fifo = queue.fifo.load(std::memory_order_acquire);
+    if (fifo < 0) {
+        fifo = open_fifo(**domain, queue.queue, true);
+        if (fifo < 0) return Fault{-fifo, "the queue's FIFO cannot be made"};
+        int expected = -1;
+        if (!queue.fifo.compare_exchange_strong(expected, fifo, std::memory_order_acq_rel)) {
+            platform::close_file(fifo);
+            fifo = expected;
+        }
+    }
+    if (auto started = queue.queue.start_polling(thread, descriptor, fifo); !started) return started.fault();
+    return fifo;
+}
+
+bool is_hidden(int descriptor) {
+    if (is_domain_descriptor(descriptor)) return true;
+    for (Chunk* chunk = chunks.load(std::memory_order_acquire); chunk != nullptr; chunk = chunk->next)
+        for (OpenQueue& queue : chunk->queues)
+            if (queue.fifo.load(std::memory_order_acquire) == descriptor && queue.references.load(std::memory_order_acquire) != 0) return true;
+    return false;
+}
+
+}  // namespace muster::capi

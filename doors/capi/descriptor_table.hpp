@@ -1,0 +1,88 @@
+// Which of the process's descriptors are message queues.
+//
+// An mqd_t is a descriptor of the queue's own file, so the kernel keeps what belongs to the open
+// description (O_NONBLOCK, sharing over fork, passing over sockets) and the file's life. What only we know
+// is here: a table by descriptor number, of queues that several descriptors may share.
+//
+// Async-signal-safe and free of locks for those who look up; queues live in memory that is never unmapped,
+// so a stale pointer is found out, not followed.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include "objects/queue.hpp"
+#include "platform/outcome.hpp"
+#include "platform/thread.hpp"
+
+namespace muster::capi {
+
+inline constexpr std::uint32_t kAccessRead = 1;
+inline constexpr std::uint32_t kAccessWrite = 2;
+
+// One queue that this process has open through one or more descriptors.
+struct OpenQueue {
+    objects::Queue queue;
+    std::uint64_t device;
+    std::uint64_t inode;
+    std::atomic<std::uint32_t> references;   // descriptors and calls under way; 0 free to be used anew
+    std::atomic<std::uint32_t> notify_mine;  // this process's registration for notification, or 0
+    std::atomic<std::uint32_t> notify_generation;  // of the process that made it: a forked child has none
+    std::atomic<int> fifo;                   // the FIFO's descriptor once this process polls or must tell pollers, -1
+    OpenQueue* next_free;
+};
+
+// A queue held for the length of a call; empty: the descriptor is no message queue.
+class QueueHold {
+public:
+    QueueHold() = default;
+    QueueHold(OpenQueue* queue, std::uint32_t access) : queue_(queue), access_(access) {}
+    QueueHold(QueueHold&& o) noexcept : queue_(o.queue_), access_(o.access_) { o.queue_ = nullptr; }
+    QueueHold& operator=(QueueHold&&) = delete;
+    ~QueueHold();
+    explicit operator bool() const { return queue_ != nullptr; }
+    OpenQueue* operator->() const { return queue_; }
+    OpenQueue& operator*() const { return *queue_; }
+    std::uint32_t access() const { return access_; }
+
+private:
+    OpenQueue* queue_ = nullptr;
+    std::uint32_t access_ = 0;
+};
+
+// True if the descriptor is known to be a queue. Two loads; what read() and close() of every program pay.
+bool is_known_queue(int descriptor);
+
+// The queue behind a known descriptor.
+QueueHold hold_known(int descriptor);
+
+// The queue behind any descriptor: one that came over a socket, by dup in ways we did not see, or from
+// before is adopted now. Empty if it is no message queue.
+QueueHold hold(int descriptor);
+
+// Enters a descriptor of the queue's file; consumes one reference of `queue`.
+platform::Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access);
+
+// Makes `copy` what `original` is, after a dup; nothing if `original` is no queue.
+void enter_copy(int original, int copy);
+
+// Forgets the descriptor, which is about to be closed or replaced. Undoes a notification registered by this process.
+void forget(int descriptor);
+// The same for all from `first` to `last`.
+void forget_range(unsigned first, unsigned last);
+
+// The FIFO that stands for the queue in poll, select and epoll; made, primed and opened when first asked for.
+// Errors: EMFILE, ENFILE, ENOSPC.
+platform::Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, OpenQueue& queue);
+// Whether a descriptor is one of these FIFOs: programs that close what they do not know must not close it.
+bool is_hidden(int descriptor);
+
+// Flags that mark the access mode on the open description itself, for whoever gets it over a socket.
+inline constexpr int kMarkReadOnly = 02000;    // O_APPEND
+inline constexpr int kMarkWriteOnly = 020000;  // O_ASYNC
+std::uint32_t access_from_flags(int file_flags);
+
+// A free OpenQueue with one reference, or the one that has this file open already.
+platform::Outcome<OpenQueue*> new_queue();
+OpenQueue* find_queue(std::uint64_t device, std::uint64_t inode);
+void release(OpenQueue* queue);
+
+}  // namespace muster::capi

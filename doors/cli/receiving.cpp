@@ -1,0 +1,50 @@
+#include "receiving.hpp"
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include "interrupts.hpp"
+#include "output.hpp"
+
+namespace muster::cli {
+
+Result<Taken> Receiver::take(Deadline deadline) {
+    for (;;) {
+        Interrupts::die_if_pending();
+        const auto got = queue_.receive(std::span(buffer_.get(), queue_.message_size_bytes_max()), deadline);
+        if (got) return Taken{{buffer_.get(), got->size_bytes}, got->priority};
+        if (!(got.error() == EINTR)) return got.error();
+    }
+}
+
+std::string Receiver::put_back(const Taken& message, bool& saved) {
+    const auto sent = queue_.try_send(message.bytes, message.priority);
+    saved = sent.has_value();
+    const std::string what = fmt::format("the message ({} bytes, priority {})", message.bytes.size(), message.priority);
+    if (saved) return fmt::format("{} is back in {}, behind others of its priority", what, queue_.name());
+    return fmt::format("{} is lost: putting it back failed: {}", what, sent.error().message());
+}
+
+Sink::Sink(const std::string& path) : fd_(STDOUT_FILENO), name_("standard output") {
+    if (path.empty() || path == "-") return;
+    name_ = path;
+    fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+    if (fd_ < 0) fail(errno == EACCES ? kForbidden : kError, fmt::format("{}: {}", path, std::strerror(errno)));
+}
+
+Sink::~Sink() {
+    if (fd_ > STDERR_FILENO) ::close(fd_);
+}
+
+int Sink::write(std::string_view bytes) { return write_all(fd_, bytes); }
+
+bool Sink::terminal() const { return ::isatty(fd_) == 1; }
+
+void Sink::close() {
+    if (fd_ <= STDERR_FILENO) return;
+    if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail(kError, fmt::format("{}: {}", name_, std::strerror(errno)));
+}
+
+}  // namespace muster::cli

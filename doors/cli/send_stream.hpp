@@ -1,0 +1,30 @@
+// The sending end of a byte stream through a queue.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include "failure.hpp"
+#include "muster/message_queue.hpp"
+
+namespace muster::cli {
+
+struct SendPolicy {
+    std::uint32_t priority = 0;
+    std::optional<std::chrono::nanoseconds> timeout;  // for each message
+    bool no_wait = false;
+
+    Deadline deadline() const {
+        if (no_wait) return Deadline::now();
+        return timeout ? Deadline::after(*timeout) : Deadline::never();
+    }
+};
+
+struct StreamSum {
+    std::uint64_t blocks = 0, bytes = 0;
+};
+
+// Reads `fd` to its end. If it cannot go on, it tells the receiver so with a last block, as far as there is room for one.
+StreamSum send_stream(MessageQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy, const Global& global);
+
+}  // namespace muster::cli

@@ -1,0 +1,202 @@
+#include "objects/queue.hpp"
+#include <bit>
+#include <cstdio>
+#include "objects/domain.hpp"
+#include "objects/queue_acting.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::Outcome;
+
+namespace {
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kInlineLeast = 96;             // with the header, two cache lines
+constexpr std::uint64_t kAllInlineBytesMax = 1 << 20;  // queues up to this size keep every message in its slot
+constexpr std::uint32_t kActors = 1024;                // threads that may wait at one queue
+constexpr std::uint32_t kSpareSlots = kActors + 8;     // one for what each of them holds
+constexpr std::uint32_t kRingEntriesMax = 1024;
+
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
+
+constexpr memory::Format kFormat{kQueueMagic, kQueueFormat, kQueueFingerprint, sizeof(QueueHeader)};
+
+// Where everything goes; the one place that decides, so that an opener can check it all by deciding again.
+QueueGeometry plan(std::uint64_t messages_max, std::uint64_t message_bytes_max, std::uint64_t& file_bytes) {
+    QueueGeometry g{};
+    g.messages_max = messages_max;
+    g.message_bytes_max = message_bytes_max;
+    g.slots = static_cast<std::uint32_t>(messages_max) + kSpareSlots;
+    const bool all_inline = message_bytes_max <= kInlineLeast || messages_max * (message_bytes_max + sizeof(Slot)) <= kAllInlineBytesMax;
+    const std::uint64_t inline_wanted = all_inline && message_bytes_max > kInlineLeast ? message_bytes_max : kInlineLeast;
+    g.slot_stride = static_cast<std::uint32_t>(round_up(inline_wanted + sizeof(Slot), 64));
+    g.inline_bytes = g.slot_stride - static_cast<std::uint32_t>(sizeof(Slot));
+    g.ring_entries = std::bit_ceil(static_cast<std::uint32_t>(messages_max < kRingEntriesMax ? messages_max + 16 : kRingEntriesMax));
+    if (g.ring_entries > kRingEntriesMax) g.ring_entries = kRingEntriesMax;
+    g.actors = kActors;
+    g.region_stride = all_inline ? 0 : round_up(message_bytes_max, kPage);
+    g.lanes_offset = round_up(sizeof(QueueHeader) + 8ull * g.ring_entries, 64);
+    g.actors_offset = round_up(g.lanes_offset + kLaneBlocks * sizeof(LaneBlock), kPage);
+    g.slots_offset = round_up(g.actors_offset + kActors * sizeof(sync::Actor), kPage);
+    g.regions_offset = round_up(g.slots_offset + std::uint64_t{g.slots} * g.slot_stride, kPage);
+    file_bytes = round_up(g.regions_offset + std::uint64_t{g.slots} * g.region_stride, kPage);
+    return g;
+}
+}  // namespace
+
+Outcome<> Queue::create(int fd, const QueueOptions& options) {
+    if (options.messages_max == 0 || options.message_bytes_max == 0 || options.messages_max > 16'000'000 ||
+        options.message_bytes_max > 1ull << 30)
+        return Fault{EINVAL, "a queue holds 1 to 1000000 messages of 1 byte to 16 MiB"};
+    std::uint64_t file_bytes = 0;
+    const QueueGeometry geometry = plan(options.messages_max, options.message_bytes_max, file_bytes);
+    // One page, or three for deep queues, is all that an idle queue takes.
+    const std::uint64_t reserved = round_up(geometry.lanes_offset + sizeof(LaneBlock), kPage);
+    auto mapping = memory::Mapping::create(fd, file_bytes, reserved, &mapping_damaged_);
+    if (!mapping) return mapping.fault();
+    new (&mapping_) memory::Mapping(std::move(*mapping));
+    header_ = reinterpret_cast<QueueHeader*>(mapping_.start());
+    memory::fill_header(header_->object, kFormat, file_bytes);
+    header_->object.owner_uid.store_relaxed(platform::effective_user());  // relaxed, all of it: published by publish_ready()
+    header_->object.creator_uid.store_relaxed(platform::effective_user());
+    header_->object.owner_gid.store_relaxed(platform::effective_group());
+    header_->object.creator_gid.store_relaxed(platform::effective_group());
+    header_->object.mode.store_relaxed(options.mode);
+    header_->geometry = geometry;
+    header_->shared.lanes_reserved.store_relaxed((1ull << ((reserved - round_up(geometry.lanes_offset - kPage + 1, kPage)) / kPage)) - 1);
+    header_->sent.cpu.store_relaxed(~0u);
+    header_->received.cpu.store_relaxed(~0u);
+    attach();
+    return platform::done();
+}
+
+Outcome<> Queue::open(int fd) {
+    auto mapping = memory::Mapping::open(fd, kFormat, &mapping_damaged_);
+    if (!mapping) return mapping.fault();
+    const std::uint64_t file_bytes = mapping->bytes();
+    auto* header = reinterpret_cast<QueueHeader*>(mapping->start());
+    const QueueGeometry geometry = header->geometry;  // our copy
+    if (auto checked = check_geometry(geometry, file_bytes); !checked) return checked;
+    if (header->shared.flags.load_relaxed() & kQueueDamaged)
+        return Fault{EBADMSG, "the queue was found damaged before; `muster fsck` says more"};
+    new (&mapping_) memory::Mapping(std::move(*mapping));
+    header_ = header;
+    attach();
+    return platform::done();
+}
+
+Outcome<> Queue::check_geometry(const QueueGeometry& geometry, std::uint64_t file_bytes) const {
+    if (geometry.messages_max == 0 || geometry.messages_max > 16'000'000 || geometry.message_bytes_max == 0 || geometry.message_bytes_max > 1ull << 30)
+        return Fault{EBADMSG, "the queue's capacity or message size is out of range; its header is damaged"};
+    std::uint64_t planned_bytes = 0;
+    const QueueGeometry planned = plan(geometry.messages_max, geometry.message_bytes_max, planned_bytes);
+    if (__builtin_memcmp(&planned, &geometry, sizeof planned) != 0 || planned_bytes != file_bytes)
+        return Fault{EBADMSG, "the queue's header contradicts itself; it is damaged"};
+    return platform::done();
+}
+
+// From the checked numbers: the same plan that the creator made.
+void Queue::attach() {
+    const QueueGeometry& g = header_->geometry;
+    std::uint64_t file_bytes = 0;
+    const QueueGeometry planned = plan(g.messages_max, g.message_bytes_max, file_bytes);
+    std::byte* start = mapping_.start();
+    messages_max_ = planned.messages_max;
+    message_bytes_max_ = planned.message_bytes_max;
+    inline_bytes_ = planned.inline_bytes;
+    ring_mask_ = planned.ring_entries - 1;
+    inbox_ = reinterpret_cast<memory::ShmU32*>(start + sizeof(QueueHeader));
+    returned_ = inbox_ + planned.ring_entries;
+    slots_ = {start + planned.slots_offset, planned.slots, planned.slot_stride};
+    slots_offset_ = planned.slots_offset;
+    region_stride_ = planned.region_stride;
+    regions_offset_ = planned.regions_offset;
+    lanes_offset_ = planned.lanes_offset;
+    actors_offset_ = planned.actors_offset;
+    actors_ = {reinterpret_cast<sync::Actor*>(start + planned.actors_offset), planned.actors};
+    index_ = PriorityIndex(&header_->receive, reinterpret_cast<LaneBlock*>(start + planned.lanes_offset), slots_);
+}
+
+Outcome<> may_wait(const Patience& patience) {
+    if (patience.deadline_ns == platform::kNoWait) return Fault{EAGAIN, nullptr};
+    if (patience.descriptor >= 0) {
+        const int flags = platform::file_control(patience.descriptor, F_GETFL);
+        if (flags >= 0 && (flags & O_NONBLOCK) != 0) return Fault{EAGAIN, nullptr};
+    }
+    return platform::done();
+}
+
+Outcome<> remove_queue(const Domain& domain, const char* name) {
+    auto file = domain.open_object(name);
+    if (auto removed = domain.remove(name); !removed) return removed;
+    if (!file) return platform::done();
+    // Noted in the object for whoever uses its FIFO last. A file that is no sound queue is removed all the same.
+    alignas(8) std::byte front[offsetof(QueueHeader, shared) + sizeof(QueueShared)];
+    if (platform::read_at(file->fd(), front, sizeof front, 0) != static_cast<long>(sizeof front)) return platform::done();
+    const auto& header = *reinterpret_cast<const QueueHeader*>(front);
+    if (header.object.magic != kQueueMagic || header.object.format != kQueueFormat) return platform::done();
+    const std::uint32_t removed = 1;
+    platform::system_call(SYS_pwrite64, file->fd(), &removed, sizeof removed, offsetof(memory::ObjectHeader, removed));
+    if ((header.shared.flags.load_relaxed() & kQueuePolled) != 0) remove_idle_fifo(domain, header.object);
+    return platform::done();
+}
+
+void fifo_name(const memory::ObjectHeader& object, char (&name)[kFifoNameBytes]) {
+    std::snprintf(name, sizeof name, "poll/%016llx%016llx", static_cast<unsigned long long>(object.uuid[0]),
+                  static_cast<unsigned long long>(object.uuid[1]));
+}
+
+void remove_idle_fifo(const Domain& domain, const memory::ObjectHeader& object) {
+    char name[kFifoNameBytes];
+    fifo_name(object, name);
+    // Nobody has it open: then nobody polls, and whoever will makes it anew.
+    const int fd = platform::open_at(domain.directory(), name, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0) platform::close_file(fd);
+    if (fd == -ENXIO) (void)domain.remove(name);
+}
+
+Fault Queue::damaged(const char* what) const {
+    header_->shared.flags.or_release(kQueueDamaged);
+    return Fault{EBADMSG, what};
+}
+
+Outcome<> Queue::usable() const {
+    const std::uint32_t flags = header_->shared.flags.load_acquire();
+    if (flags & kQueueDamaged) return Fault{EBADMSG, "the queue was found damaged; `muster fsck` says more"};
+    if (mapping_damaged_.load(std::memory_order_relaxed) != 0)  // relaxed: set by a handler on this very thread, or soon enough
+        return damaged("the queue's file was cut short or its memory is gone");
+    if (flags & kQueueRemoved) return Fault{EIDRM, "the queue has been removed"};
+    return platform::done();
+}
+
+std::uint64_t Queue::count() const {
+    // Two counters of two sides: the pair is right if neither moved while the other was read.
+    for (int tries = 0;; ++tries) {
+        const std::uint64_t freed = header_->received.freed.load_acquire();
+        const std::uint64_t sent = header_->sent.sent.load_acquire();
+        if (header_->received.freed.load_acquire() != freed && tries < 100) continue;
+        const std::uint64_t count = sent - freed;
+        return count > messages_max_ ? (count > slots_.count ? 0 : messages_max_) : count;
+    }
+}
+
+QueueState Queue::state() const {
+    const QueueHeader& h = *header_;
+    QueueState s{};
+    s.messages = count();
+    s.messages_max = messages_max_;
+    s.message_bytes_max = message_bytes_max_;
+    s.receivers_waiting = h.sent.receivers_waiting.load_relaxed();  // relaxed: a picture of a moment
+    s.senders_waiting = h.receive.senders_waiting.load_relaxed();
+    s.last_send_pid = h.send.last_pid.load_relaxed();
+    s.last_receive_pid = h.receive.last_pid.load_relaxed();
+    s.notify_pid = h.send.notify_kind.load_relaxed() != 0 ? h.send.notify_pid.load_relaxed() : 0;
+    s.created_ns = h.object.created_ns;
+    s.last_send_s = h.send.last_s.load_relaxed();
+    s.last_receive_s = h.receive.last_s.load_relaxed();
+    s.polled = polled();
+    return s;
+}
+
+}  // namespace muster::objects

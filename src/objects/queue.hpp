@@ -1,0 +1,221 @@
+// The queue engine: messages between processes, highest priority first, oldest first within it.
+//
+// docs/protocols/queue.md tells how it works and why it survives. In short: senders and receivers
+// have a lock each and meet only in two rings; who must wait becomes an actor; a message is in the
+// queue from one store of its slot's state to another.
+//
+// Every call takes the calling thread's state, and the descriptor of the queue's file: memory for
+// messages is taken when it is first needed.
+#pragma once
+#include <atomic>
+#include "memory/mapping.hpp"
+#include "objects/permission.hpp"
+#include "objects/priority_index.hpp"
+#include "objects/queue_layout.hpp"
+#include "platform/futex.hpp"
+#include "sync/robust_lock.hpp"
+
+namespace muster::objects {
+
+class Acting;
+struct Wait;
+
+enum class ActorKind : std::uint32_t { none = 0, receiver = 1, sender = 2, keeper = 3 };
+
+// How long a call may wait. `descriptor` >= 0: not at all if O_NONBLOCK is set there, which is asked only
+// when there is cause to wait.
+struct Patience {
+    platform::DeadlineNs deadline_ns = platform::kForever;
+    int descriptor = -1;
+};
+
+struct ReceivedMessage {
+    std::size_t length;
+    std::uint64_t priority;
+};
+
+struct QueueOptions {
+    std::uint64_t messages_max;
+    std::uint64_t message_bytes_max;
+    std::uint32_t mode;  // permission bits as granted, umask applied
+};
+
+struct QueueState {
+    std::uint64_t messages, messages_max, message_bytes_max;
+    std::uint32_t receivers_waiting, senders_waiting;
+    std::uint32_t last_send_pid, last_receive_pid, notify_pid;
+    std::uint64_t created_ns, last_send_s, last_receive_s;
+    bool polled;
+};
+
+// Someone who is told when a message comes to the empty queue. `kind` is a SIGEV_ constant.
+struct NotifyRequest {
+    int kind;
+    int signal;
+    std::uint64_t value;
+    bool by_word;  // wake the helper thread that watches the word instead of sending a signal
+};
+
+class Queue {
+public:
+    // Makes the queue in an empty file; it is not ready() yet. Errors: ENOSPC, ENOMEM, EFBIG, EOVERFLOW.
+    platform::Outcome<> create(int fd, const QueueOptions& options);
+    // Maps an existing queue. Errors: EBADMSG with the reason; nothing is written.
+    platform::Outcome<> open(int fd);
+    Queue() = default;
+    Queue(const Queue&) = delete;
+
+    // Errors as in muster/message_queue.hpp, and EFAULT: `message` cannot be read.
+    platform::Outcome<> send(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
+                             const Patience& patience);
+    // `buffer` must hold message_bytes_max bytes. EFAULT: it cannot be written; the message stays.
+    platform::Outcome<ReceivedMessage> receive(platform::ThreadState& thread, int fd, void* buffer, std::size_t capacity,
+                                               const Patience& patience);
+    // Calls `visit(visitor, message, length, priority)` for the message next in line, or for all in the order in
+    // which they would be received; `message` is shared memory: copy it. Stops when visit returns false.
+    using Visit = bool (*)(void* visitor, const std::byte* message, std::size_t length, std::uint64_t priority);
+    platform::Outcome<> peek(platform::ThreadState& thread, int fd, bool all, Visit visit, void* visitor);
+
+    QueueState state() const;
+    // Messages in the queue now.
+    std::uint64_t count() const;
+
+    // From now on the FIFO of this queue holds one packet when the queue is partly full, two when it is full.
+    // `fifo` is open for reading and writing, non-blocking.
+    platform::Outcome<> start_polling(platform::ThreadState& thread, int fd, int fifo);
+    void set_fifo(int fifo) { fifo_.store(fifo, std::memory_order_release); }
+    bool polled() const { return (header_->shared.flags.load_acquire() & kQueuePolled) != 0; }
+    // Opens the FIFO in this process when an operation finds that somebody polls; -1 if it cannot.
+    using OpenFifo = int (*)(Queue&);
+    void set_fifo_opener(OpenFifo opener) { open_fifo_ = opener; }
+
+    // Errors: EBUSY somebody is registered. `still_held` tells whether the recorded registrant still is one.
+    platform::Outcome<> set_notify(platform::ThreadState& thread, int fd, const NotifyRequest& request);
+    platform::Outcome<> clear_notify(platform::ThreadState& thread, int fd);
+    std::uint32_t* notify_word() const { return header_->send.notify_word.address(); }
+    std::uint32_t notify_sender_pid() const { return header_->send.notify_sender_pid.load_acquire(); }
+    std::uint32_t notify_sender_uid() const { return header_->send.notify_sender_uid.load_acquire(); }
+    // What set_notify() and firing ask: whether `pid`'s registration stands. Supplied by the door.
+    using NotifyHeld = bool (*)(Queue&, int fd, std::uint32_t pid);
+    void set_notify_held(NotifyHeld held) { notify_held_ = held; }
+
+    // Looks for what dead processes left and puts it right. How many things were found.
+    platform::Outcome<unsigned> recover(platform::ThreadState& thread, int fd);
+
+    // What fsck finds: calls `found(context, what, bytes)` for each thing that is wrong.
+    using Found = void (*)(void* context, const char* what, std::uint64_t bytes);
+    platform::Outcome<> check(platform::ThreadState& thread, int fd, Found found, void* context);
+    // Rebuilds rings, lanes and counts from the slots; messages whose slots are damaged are dropped and told.
+    platform::Outcome<> repair(platform::ThreadState& thread, int fd, Found found, void* context);
+
+    std::uint64_t messages_max() const { return messages_max_; }
+    std::uint64_t message_bytes_max() const { return message_bytes_max_; }
+    Permission permission() const { return Permission::of(header_->object); }
+    memory::ObjectHeader& object() const { return header_->object; }
+    void publish_ready() { mapping_.publish_ready(); }
+
+private:
+    friend class Acting;
+    friend struct Wait;
+    enum class Quick { done, failed, slow, drain, refill };
+
+    void attach();
+    platform::Outcome<> check_geometry(const QueueGeometry& geometry, std::uint64_t file_bytes) const;
+    Slot& slot(std::uint32_t number) const { return slots_[number]; }
+    std::byte* inline_payload(std::uint32_t number) const { return reinterpret_cast<std::byte*>(&slots_[number]) + sizeof(Slot); }
+    std::byte* payload(std::uint32_t number, std::size_t length) const {
+        return length <= inline_bytes_ ? inline_payload(number) : mapping_.start() + regions_offset_ + std::uint64_t{number} * region_stride_;
+    }
+    sync::Actor& actor(std::uint32_t number) const { return actors_.first[number]; }
+    platform::Fault damaged(const char* what) const;
+    platform::Outcome<> usable() const;  // EBADMSG once damage was found
+
+    // Send side; send.lock held.
+    bool full();
+    platform::Outcome<> prepare_lane(int fd, std::uint64_t priority);
+    Quick pop_free(int fd, std::uint32_t& number, platform::Fault& fault);
+    platform::Outcome<> prepare_region(int fd, std::uint32_t number, std::size_t length);
+    platform::Outcome<> fill(platform::ThreadState& thread, int fd, std::uint32_t number, const void* message, std::size_t length, std::uint64_t priority);
+    bool inbox_has_room();
+    void commit_to_inbox(std::uint32_t number, bool old);
+    bool hand_over(std::uint32_t number);
+    void push_spare(std::uint32_t number);
+    void unlink_receiver(std::uint32_t number);
+    void recover_send();
+    void deliver(int fd, std::uint32_t number);
+    void fire_notify(int fd);
+    Quick send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, platform::Fault& fault);
+    platform::Outcome<> send_slow(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
+                                  const Patience& patience);
+    platform::Outcome<> help_drain(platform::ThreadState& thread);
+    platform::Outcome<> help_refill(platform::ThreadState& thread);
+
+    // Receive side; receive.lock held.
+    platform::Outcome<> drain();
+    void recover_receive();
+    platform::Outcome<> rebuild_index();
+    void push_returned(std::uint32_t number);
+    void refill_returned();
+    void promote_senders();
+    void unlink_sender(std::uint32_t number);
+    void publish_freed();
+    platform::Outcome<> take_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received);
+    Quick receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, platform::Fault& fault);
+    platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience);
+
+    // Either; both locks held by an actor.
+    std::uint32_t tokens_for(std::uint64_t messages) const { return messages == 0 ? 0 : messages >= messages_max_ ? 2 : 1; }
+    void set_tokens(std::uint32_t tokens);
+    void resync_tokens();
+    void make_edge();
+    std::uint64_t messages_now() const { return header_->sent.sent.load_relaxed() - header_->received.freed.load_relaxed(); }
+    unsigned reap_dead(int fd);
+    void reap(int fd, std::uint32_t number);
+    void trim_if_idle(platform::ThreadState& thread, int fd);
+    void reset_free_slots();
+    void link_waiter(std::uint32_t number, std::uint64_t ticket, memory::ShmU32& first, memory::ShmU32& last);
+    std::uint32_t relink(ActorKind kind, memory::ShmU32& first, memory::ShmU32& last);
+    bool is_linked(std::uint32_t number, const memory::ShmU32& first) const;
+    bool dead_actors() const;
+    void put_back(int fd, std::uint32_t number);
+    void return_taken(int fd, std::uint32_t actor_number);                 // both locks held: the message goes back
+    bool finish_taken(Acting& me, int fd, void* buffer, ReceivedMessage& received);  // false: buffer cannot be written, the message went back
+    void drop_filling(Acting& me);                                         // gives back the slot of a send that is not to be
+
+    memory::Mapping mapping_;
+    QueueHeader* header_ = nullptr;
+    // Checked copies; the shared ones are never read again.
+    std::uint64_t messages_max_ = 0;
+    std::uint64_t message_bytes_max_ = 0;
+    std::uint32_t inline_bytes_ = 0;
+    std::uint32_t ring_mask_ = 0;
+    memory::ShmU32* inbox_ = nullptr;
+    memory::ShmU32* returned_ = nullptr;
+    SlotTable slots_{};
+    PriorityIndex index_;
+    sync::ActorTable actors_{};
+    std::uint64_t region_stride_ = 0;
+    std::uint64_t regions_offset_ = 0;
+    std::uint64_t lanes_offset_ = 0;
+    std::uint64_t actors_offset_ = 0;
+    std::uint64_t slots_offset_ = 0;
+    std::atomic<std::uint32_t> mapping_damaged_{0};
+    std::atomic<int> fifo_{-1};
+    OpenFifo open_fifo_ = nullptr;
+    NotifyHeld notify_held_ = nullptr;
+
+public:
+    ~Queue() = default;
+};
+
+class Domain;
+// Takes away the name ("mq/jobs"); those who hold the queue keep it. Errors: ENOENT, EACCES.
+platform::Outcome<> remove_queue(const Domain& domain, const char* name);
+
+// The FIFO that stands for a polled queue, "poll/<uuid>".
+inline constexpr std::size_t kFifoNameBytes = 48;
+void fifo_name(const memory::ObjectHeader& object, char (&name)[kFifoNameBytes]);
+// Removes it if nobody has it open.
+void remove_idle_fifo(const Domain& domain, const memory::ObjectHeader& object);
+
+}  // namespace muster::objects

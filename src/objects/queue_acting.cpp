@@ -1,0 +1,234 @@
+#include "objects/queue_acting.hpp"
+#include "platform/cancel.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using sync::Actor;
+using sync::ActorState;
+using sync::state_of;
+using sync::with_state;
+
+platform::Outcome<> Acting::begin(int fd, ActorKind kind) {
+    QueueShared& shared = queue_.header_->shared;
+    for (std::uint32_t number = 0; number < queue_.actors_.count; ++number) {
+        if (number >= shared.actors_reserved.load_acquire()) {
+            const std::uint64_t offset = queue_.actors_offset_ + number * sizeof(Actor);
+            const std::uint32_t more = 4096 / sizeof(Actor);  // the table is page-aligned
+            if (const int rc = platform::reserve_bytes(fd, offset, 4096); rc < 0) return Fault{-rc, "the file system of the domain is full"};
+            shared.actors_reserved.store_release(number + more);  // twice by two threads: the same value
+        }
+        Actor& record = queue_.actor(number);
+        std::uint32_t life = record.life.load_acquire();
+        if (life != 0) {
+            saw_dead_ = saw_dead_ || (life & FUTEX_OWNER_DIED) != 0;
+            continue;
+        }
+        // Reapers must look as far as this record before it can be taken.
+        for (std::uint32_t high = shared.actors_high.load_acquire(); high <= number;)
+            if (shared.actors_high.compare_exchange(high, number + 1)) break;
+        before_ = platform::set_death_notice(thread_, record.life.address());
+        if (!record.life.compare_exchange(life, thread_.thread_id | FUTEX_WAITERS)) {
+            platform::restore_death_notice(thread_, before_);
+            continue;
+        }
+        number_ = number;
+        record.thread_id.store_relaxed(thread_.thread_id);  // relaxed: read by those who see us hold a lock, or by tools
+        record.process_id.store_relaxed(platform::process_id_of(thread_));
+        const std::uint32_t use = (record.word.load_relaxed() >> sync::kActorStateBits) + 1;
+        record.word.store_release(use << sync::kActorStateBits);
+        record.kind.store_release(static_cast<std::uint32_t>(kind));
+        MUSTER_CRASH_POINT("queue.actor.begun");
+        if (saw_dead_) {
+            saw_dead_ = false;
+            if (auto locked = lock_both(); !locked) {
+                end();
+                return locked;
+            }
+            queue_.reap_dead(fd);
+            unlock_both();
+        }
+        return platform::done();
+    }
+    return Fault{EAGAIN, "more threads wait at this queue than it has room to remember"};
+}
+
+void Acting::end() {
+    if (!begun()) return;
+    Actor& mine = record();
+    mine.slot.store_release(0);
+    mine.kind.store_release(0);
+    mine.word.store_release(with_state(mine.word.load_relaxed(), ActorState::idle));
+    MUSTER_CRASH_POINT("queue.actor.ending");
+    mine.life.store_release(0);
+    platform::restore_death_notice(thread_, before_);
+    number_ = kNone;
+}
+
+platform::Outcome<> Acting::lock(memory::ShmU32& word, bool& owner_died) {
+    auto acquired = sync::acquire_word(word, sync::kHeldByActor | number_, thread_.thread_id, queue_.actors_);
+    if (!acquired) return acquired.fault();
+    owner_died = *acquired == sync::Acquired::owner_died;
+    return platform::done();
+}
+
+platform::Outcome<> Acting::lock_both() {
+    bool died = false;
+    if (auto got = lock(queue_.header_->send_lock, died); !got) return got;
+    if (died) queue_.recover_send();
+    MUSTER_CRASH_POINT("queue.actor.send_locked");
+    if (auto got = lock(queue_.header_->receive_lock, died); !got) {
+        sync::release_word(queue_.header_->send_lock);
+        return got;
+    }
+    locked_ = true;
+    if (died) queue_.recover_receive();
+    MUSTER_CRASH_POINT("queue.actor.both_locked");
+    if (auto usable = queue_.usable(); !usable) {
+        unlock_both();
+        return usable;
+    }
+    return platform::done();
+}
+
+void Acting::unlock_both() {
+    if (!locked_) return;
+    locked_ = false;
+    sync::release_word(queue_.header_->receive_lock);
+    MUSTER_CRASH_POINT("queue.actor.receive_unlocked");
+    sync::release_word(queue_.header_->send_lock);
+}
+
+namespace {
+constexpr std::int64_t kRecheckNs = 400'000'000;   // several sleepers: who inherits from whom is looked at anew this often
+constexpr std::int64_t kNoWaitvRecheckNs = 50'000'000;  // kernels before 5.16: deaths are found by looking
+}  // namespace
+
+Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
+    Actor& mine = me.record();
+    Queue& queue = me.queue();
+    const bool receiver = mine.kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver);
+    static std::atomic<bool> waitv_missing{false};
+    for (int yields = 0;;) {
+        std::uint32_t word = mine.word.load_acquire();
+        switch (state_of(word)) {
+            case ActorState::done: return Outcome::given;
+            case ActorState::retry: return Outcome::retry;
+            case ActorState::removed: return Outcome::removed;
+            case ActorState::handover:
+                // The giver woke us before it committed, so that its death in between strands nobody. It needs
+                // some nanoseconds more; should it be dead, the lock tells.
+                if (yields++ < 2) platform::system_call(SYS_sched_yield);
+                else {
+                    auto locked = me.lock_both();
+                    if (!locked) return leave(true) ? Outcome::given : Outcome::retry;
+                    me.unlock_both();
+                }
+                continue;
+            case ActorState::waiting:
+                if (!mine.word.compare_exchange(word, with_state(word, ActorState::asleep))) continue;
+                break;
+            default: break;
+        }
+        word = with_state(word, ActorState::asleep);
+
+        // First our own word, then the lives of those whose death would leave a message to us.
+        platform::WaitEntry entries[platform::kWaitEntriesMax];
+        entries[0] = {word, reinterpret_cast<std::uint64_t>(mine.word.address()), platform::kFutex32, 0};
+        unsigned count = 1;
+        bool dead = false;
+        if (receiver) {
+            const std::uint32_t high = queue.header_->shared.actors_high.load_acquire();
+            for (std::uint32_t other = 0; other < high && other < queue.actors_.count && count < platform::kWaitEntriesMax; ++other) {
+                if (other == me.number()) continue;
+                Actor& neighbour = queue.actor(other);
+                const std::uint32_t life = neighbour.life.load_acquire();
+                if (life == 0) continue;
+                if (life & FUTEX_OWNER_DIED) dead = true;
+                if (neighbour.kind.load_acquire() != static_cast<std::uint32_t>(ActorKind::receiver)) continue;
+                entries[count++] = {life, reinterpret_cast<std::uint64_t>(neighbour.life.address()), platform::kFutex32, 0};
+            }
+        }
+        if (dead) {
+            if (auto locked = me.lock_both(); locked) {
+                queue.reap_dead(fd);
+                me.unlock_both();
+            }
+            continue;
+        }
+        platform::DeadlineNs until = deadline_ns;
+        if (count > 1) {
+            const bool missing = waitv_missing.load(std::memory_order_relaxed);
+            const std::int64_t soon = platform::realtime_ns() + (missing ? kNoWaitvRecheckNs : kRecheckNs);
+            if (until == platform::kForever || soon < until) until = soon;
+            if (missing) count = 1;
+        }
+
+        MUSTER_CRASH_POINT("queue.wait.before_sleep");
+        me.thread().sleeping = this;
+        platform::leave_section(me.thread());
+        const long rc = platform::wait_cancellable(entries, count, until, {&Wait::cancelled, this});
+        platform::enter_section(me.thread());
+        me.thread().sleeping = nullptr;
+        if (left) return Outcome::left;
+        MUSTER_CRASH_POINT("queue.wait.awake");
+
+        if (rc == -ENOSYS || (rc == -EPERM && count > 1)) waitv_missing.store(true, std::memory_order_relaxed);
+        if (state_of(mine.word.load_acquire()) != ActorState::asleep) continue;
+        if (rc == -ETIMEDOUT && until == deadline_ns) return leave(true) ? Outcome::given : Outcome::timed_out;
+        if (rc == -EINTR) return leave(true) ? Outcome::given : Outcome::interrupted;
+    }
+}
+
+// Ends the registration. `keep`: what has been given meanwhile stays ours; else it goes back.
+bool Wait::leave(bool keep) {
+    Actor& mine = me.record();
+    Queue& queue = me.queue();
+    const bool receiver = mine.kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver);
+    auto locked = me.lock_both();
+    const std::uint32_t word = mine.word.load_acquire();
+    const bool given = state_of(word) == ActorState::done;
+    if (!locked) return given;  // a damaged queue: nothing more to be done about lists
+    const bool registered = state_of(word) == ActorState::waiting || state_of(word) == ActorState::asleep || state_of(word) == ActorState::handover;
+    if (registered) {
+        if (receiver) queue.unlink_receiver(me.number());
+        else queue.unlink_sender(me.number());
+        mine.word.store_release(with_state(word, ActorState::idle));
+    }
+    if (given && !keep && receiver) queue.return_taken(fd, me.number());
+    me.unlock_both();
+    return given;
+}
+
+void Wait::handler_is_coming(platform::Sleeping* sleeping, bool handler_restarts) {
+    auto* self = static_cast<Wait*>(sleeping);
+    Queue& queue = self->me.queue();
+    platform::ThreadState& thread = self->me.thread();
+    platform::enter_section(thread);
+    self->left = true;
+    self->result = handler_restarts ? Left::restart : Left::interrupted;
+    if (self->leave(true)) {
+        self->result = Left::completed;
+        if (self->buffer != nullptr && !queue.finish_taken(self->me, self->fd, self->buffer, self->received)) self->result = Left::faulted;
+    } else {
+        queue.drop_filling(self->me);
+    }
+    self->me.end();
+    platform::leave_section(thread);
+}
+
+void Wait::cancelled(void* argument) {
+    auto* self = static_cast<Wait*>(argument);
+    platform::ThreadState& thread = self->me.thread();
+    thread.sleeping = nullptr;
+    if (self->left) return;
+    platform::enter_section(thread);
+    self->left = true;
+    if (!self->leave(false)) self->me.queue().drop_filling(self->me);
+    self->me.end();
+    platform::leave_section(thread);
+}
+
+}  // namespace muster::objects

@@ -1,0 +1,52 @@
+// Giving memory back. A queue takes pages as messages come; once it is empty again it keeps only a few.
+#include "objects/queue.hpp"
+#include "objects/queue_acting.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/file.hpp"
+
+namespace muster::objects {
+
+namespace {
+constexpr std::uint64_t kKeptBytes = 64 << 10;  // of slots
+}
+
+// The send side's half: every slot is fresh again. Done again by recover_send() should we die.
+void Queue::reset_free_slots() {
+    QueueSend& s = header_->send;
+    header_->sent.returned_head.store_release(header_->received.returned_tail.load_acquire());
+    s.spare.store_release(0);
+    s.fresh.store_release(0);
+    const auto kept = static_cast<std::uint32_t>(kKeptBytes / slots_.stride_bytes);
+    if (s.slots_reserved.load_relaxed() > kept) s.slots_reserved.store_release(kept);
+    MUSTER_CRASH_POINT("queue.trim.reset");
+}
+
+void Queue::trim_if_idle(platform::ThreadState& thread, int fd) {
+    if (header_->shared.excess.load_relaxed() == 0 || count() != 0) return;
+    Acting me(*this, thread);
+    if (!me.begin(fd, ActorKind::keeper)) return;
+    if (!me.lock_both()) return;
+    QueueSend& s = header_->send;
+    bool idle = header_->sent.sent.load_relaxed() == header_->received.drained.load_relaxed() && header_->received.indexed.load_relaxed() == 0;
+    const std::uint32_t high = header_->shared.actors_high.load_acquire();
+    for (std::uint32_t number = 0; idle && number < high && number < actors_.count; ++number) idle = actor(number).slot.load_acquire() == 0;
+    if (idle) {
+        s.trimming.store_release(1);
+        header_->receive.stack.store_release(0);
+        MUSTER_CRASH_POINT("queue.trim.begun");
+        s.trimming.store_release(2);  // from here on recovery finishes it
+        reset_free_slots();
+        const std::uint32_t kept = s.slots_reserved.load_relaxed();
+        for (std::uint32_t number = 0; number < kept; ++number) slot(number).region_pages.store_release(0);
+        header_->shared.region_pages.store_release(0);
+        const std::uint64_t kept_end = (slots_offset_ + std::uint64_t{kept} * slots_.stride_bytes + 4095) & ~4095ull;
+        if (kept_end < regions_offset_) platform::release_bytes(fd, kept_end, regions_offset_ - kept_end);
+        if (region_stride_ != 0) platform::release_bytes(fd, regions_offset_, mapping_.bytes() - regions_offset_);
+        header_->shared.excess.store_release(0);
+        MUSTER_CRASH_POINT("queue.trim.released");
+        s.trimming.store_release(0);
+    }
+    me.unlock_both();
+}
+
+}  // namespace muster::objects

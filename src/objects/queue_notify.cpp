@@ -1,0 +1,76 @@
+// Telling a process that a message came to the empty queue. SOURCE mq_notify(3).
+#include <signal.h>
+#include "objects/queue.hpp"
+#include "objects/queue_acting.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::Outcome;
+
+Outcome<> Queue::set_notify(platform::ThreadState& thread, int fd, const NotifyRequest& request) {
+    QueueSend& s = header_->send;
+    Acting me(*this, thread);
+    if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;
+    if (auto locked = me.lock_both(); !locked) return locked;
+    Outcome<> result = platform::done();
+    const std::uint32_t registrant = s.notify_pid.load_relaxed();
+    if (s.notify_kind.load_relaxed() != 0 && notify_held_ != nullptr && notify_held_(*this, fd, registrant)) {
+        result = Fault{EBUSY, "another registration for this queue stands"};
+    } else {
+        s.notify_kind.store_release(0);
+        s.notify_pid.store_relaxed(platform::process_id());
+        s.notify_owner_uid.store_relaxed(platform::effective_user());
+        s.notify_signal.store_relaxed(static_cast<std::uint32_t>(request.signal));
+        s.notify_value.store_relaxed(request.value);
+        MUSTER_CRASH_POINT("queue.notify.filled");
+        s.notify_kind.store_release((static_cast<std::uint32_t>(request.kind) + 1) | (request.by_word ? 0x100u : 0u));
+    }
+    me.unlock_both();
+    return result;
+}
+
+Outcome<> Queue::clear_notify(platform::ThreadState& thread, int fd) {
+    QueueSend& s = header_->send;
+    if (s.notify_kind.load_acquire() == 0) return platform::done();
+    Acting me(*this, thread);
+    if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;
+    if (auto locked = me.lock_both(); !locked) return locked;
+    if (s.notify_kind.load_relaxed() != 0 && s.notify_pid.load_relaxed() == platform::process_id()) {
+        s.notify_kind.store_release(0);
+        s.notify_word.add_release(1);
+        platform::futex_wake(s.notify_word.address(), INT_MAX);
+    }
+    me.unlock_both();
+    return platform::done();
+}
+
+// send.lock held; the message is about to be committed. The registration is used up.
+void Queue::fire_notify(int fd) {
+    QueueSend& s = header_->send;
+    const std::uint32_t kind = s.notify_kind.load_relaxed();
+    const std::uint32_t registrant = s.notify_pid.load_relaxed();
+    const bool stands = notify_held_ == nullptr || notify_held_(*this, fd, registrant);
+    if (stands) {
+        s.notify_sender_pid.store_relaxed(platform::process_id());
+        s.notify_sender_uid.store_relaxed(platform::real_user());
+        if (kind & 0x100u) {
+            s.notify_word.add_release(1);
+            platform::futex_wake(s.notify_word.address(), INT_MAX);
+        } else if ((kind & 0xff) == SIGEV_SIGNAL + 1) {
+            siginfo_t info{};
+            info.si_signo = static_cast<int>(s.notify_signal.load_relaxed());
+            info.si_code = SI_MESGQ;
+            info.si_pid = static_cast<pid_t>(platform::process_id());
+            info.si_uid = platform::real_user();
+            info.si_value.sival_ptr = reinterpret_cast<void*>(s.notify_value.load_relaxed());
+            platform::system_call(SYS_rt_sigqueueinfo, registrant, info.si_signo, &info);
+        }
+    }
+    MUSTER_CRASH_POINT("queue.notify.fired");
+    s.notify_kind.store_release(0);
+}
+
+}  // namespace muster::objects

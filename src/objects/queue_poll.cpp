@@ -1,0 +1,58 @@
+// Pollable queues. A FIFO of two packets stands for the queue: none means empty, one partly full, two full; so the
+// kernel's own poll, select and epoll tell readers and writers apart. Nobody pays for it before somebody polls.
+// Once somebody does, every operation holds both locks, and tokens change together with the count.
+#include <sys/ioctl.h>
+#include "objects/queue.hpp"
+#include "objects/queue_acting.hpp"
+#include "platform/file.hpp"
+
+namespace muster::objects {
+using platform::Outcome;
+
+namespace {
+constexpr std::size_t kTokenBytes = 4096;  // a whole page: one token, one slot of the pipe, packet mode or not
+const char token[kTokenBytes] = {};
+}  // namespace
+
+void Queue::set_tokens(std::uint32_t tokens) {
+    std::uint32_t have = header_->shared.tokens.load_relaxed();
+    if (have == tokens) return;
+    int fifo = fifo_.load(std::memory_order_acquire);
+    if (fifo < 0 && open_fifo_ != nullptr) fifo = open_fifo_(*this);
+    if (fifo < 0) return;  // no descriptor to be had: the next operation tries again
+    int bytes = 0;
+    if (have > 2 || platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(bytes) / kTokenBytes;
+    char sink[kTokenBytes];
+    for (; have < tokens; ++have)
+        if (platform::write_file(fifo, token, kTokenBytes) != static_cast<long>(kTokenBytes)) break;
+    for (; have > tokens; --have)
+        if (platform::read_file(fifo, sink, kTokenBytes) <= 0) break;
+    header_->shared.tokens.store_release(have);
+}
+
+// A message more or less beside those that stay: edge-triggered epoll tells of each, as for the kernel's queues.
+void Queue::make_edge() {
+    const int fifo = fifo_.load(std::memory_order_acquire);
+    if (fifo < 0 || header_->shared.tokens.load_relaxed() != 1) return;
+    char sink[kTokenBytes];
+    if (platform::write_file(fifo, token, kTokenBytes) == static_cast<long>(kTokenBytes)) (void)platform::read_file(fifo, sink, kTokenBytes);
+}
+
+void Queue::resync_tokens() {
+    header_->shared.tokens.store_release(~0u);
+    set_tokens(tokens_for(messages_now()));
+}
+
+Outcome<> Queue::start_polling(platform::ThreadState& thread, int fd, int fifo) {
+    Acting me(*this, thread);
+    if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;
+    if (auto locked = me.lock_both(); !locked) return locked;
+    if (dead_actors()) reap_dead(fd);
+    set_fifo(fifo);
+    header_->shared.flags.or_release(kQueuePolled);
+    resync_tokens();
+    me.unlock_both();
+    return platform::done();
+}
+
+}  // namespace muster::objects

@@ -1,0 +1,407 @@
+// The receive side: take over the inbox, pick the best message, give the slot back. See docs/protocols/queue.md, "Receiving".
+#include "objects/queue.hpp"
+#include "objects/queue_acting.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/fault_copy.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::Outcome;
+using sync::Actor;
+using sync::ActorState;
+using sync::state_of;
+using sync::with_state;
+
+namespace {
+constexpr std::size_t kCopyUnderLockMax = 64 << 10;  // longer messages are copied outside the locks
+// How long to look for a message before sleeping when the sender runs on another CPU: a wake costs several times that.
+constexpr int kSpins = 2000;
+}  // namespace
+
+// Takes what the inbox holds over into the index.
+Outcome<> Queue::drain() {
+    QueueReceivePublished& p = header_->received;
+    // SYNC queue.sent (acquire half). Carries: the slots and the ring's entries. Pairs with commit_to_inbox().
+    const std::uint64_t sent = header_->sent.sent.load_acquire();
+    std::uint64_t drained = p.drained.load_relaxed();
+    if (sent - drained > std::uint64_t{ring_mask_} + 1) return damaged("the queue's inbox is damaged");
+    for (; drained != sent; ++drained) {
+        const std::uint32_t number = inbox_[drained & ring_mask_].load_relaxed();
+        if (number >= slots_.count) return damaged("the queue's inbox names a slot that is none");
+        Slot& message = slot(number);
+        const std::uint32_t word = message.state.load_acquire();
+        if (slot_state(word) == SlotState::inbox) {  // else it was taken over before its taker died
+            const std::uint64_t key = message.key.load_relaxed();
+            if (key >= kPriorities) return damaged("a message has a priority that is none");
+            message.state.store_release(slot_word(SlotState::indexed));
+            MUSTER_CRASH_POINT("queue.drain.marked");
+            const auto priority = static_cast<std::uint32_t>(key);
+            auto put = slot_holder(word) != 0 ? index_.insert_by_age(number, priority) : index_.append(number, priority);
+            if (!put) return damaged(put.fault().rule);
+            p.indexed.store_relaxed(p.indexed.load_relaxed() + 1);
+            MUSTER_CRASH_POINT("queue.drain.indexed");
+        }
+        p.drained.store_release(drained + 1);
+    }
+    return platform::done();
+}
+
+void Queue::publish_freed() {
+    QueueReceivePublished& p = header_->received;
+    // SYNC queue.freed (release half). Carries: promoted_sequence. Pairs with full().
+    p.freed.store_release(p.drained.load_relaxed() - p.indexed.load_relaxed());
+}
+
+// Gives a slot back to the senders. The intent keeps it from being lost or given twice if we die.
+void Queue::push_returned(std::uint32_t number) {
+    QueueReceive& r = header_->receive;
+    QueueReceivePublished& p = header_->received;
+    const std::uint32_t tail = p.returned_tail.load_relaxed();
+    if (r.taking.load_relaxed() != number + 1) {
+        r.taking_tail.store_relaxed(tail);
+        r.taking.store_release(number + 1);
+    }
+    slot(number).state.store_release(slot_word(SlotState::free));
+    MUSTER_CRASH_POINT("queue.return.freed");
+    if (tail - header_->sent.returned_head.load_acquire() <= ring_mask_) {
+        returned_[tail & ring_mask_].store_relaxed(number);
+        // SYNC queue.returned (release half). Carries: the slot's free state. Pairs with pop_free().
+        p.returned_tail.store_release(tail + 1);
+    } else {
+        slot(number).next.store_release(r.stack.load_relaxed());
+        r.stack.store_release(number + 1);
+    }
+    MUSTER_CRASH_POINT("queue.return.pushed");
+    r.taking.store_release(0);
+}
+
+// Moves free slots from the stack to the ring as far as there is room.
+void Queue::refill_returned() {
+    QueueReceive& r = header_->receive;
+    for (std::uint32_t moved = 0; moved <= ring_mask_; ++moved) {
+        const std::uint32_t top = r.stack.load_relaxed();
+        if (top == 0 || top > slots_.count) return;
+        if (header_->received.returned_tail.load_relaxed() - header_->sent.returned_head.load_acquire() > ring_mask_) return;
+        const std::uint32_t next = slot(top - 1).next.load_relaxed();
+        r.taking_tail.store_relaxed(header_->received.returned_tail.load_relaxed());
+        r.taking.store_release(top);
+        r.stack.store_release(next);
+        MUSTER_CRASH_POINT("queue.refill.popped");
+        push_returned(top - 1);
+    }
+}
+
+void Queue::unlink_sender(std::uint32_t number) {
+    QueueReceive& r = header_->receive;
+    Actor& leaving = actor(number);
+    const std::uint32_t next = leaving.next.load_relaxed(), previous = leaving.previous.load_relaxed();
+    if (next <= actors_.count && previous <= actors_.count) {
+        if (previous != 0) actor(previous - 1).next.store_relaxed(next);
+        else r.first_sender.store_relaxed(next);
+        if (next != 0) actor(next - 1).previous.store_relaxed(previous);
+        else r.last_sender.store_relaxed(previous);
+    }
+    leaving.next.store_relaxed(0);
+    leaving.previous.store_relaxed(0);
+    const std::uint32_t waiting = r.senders_waiting.load_relaxed();
+    r.senders_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
+}
+
+// Puts the message of the longest-waiting sender into the index, as the one that is about to be taken leaves. It
+// comes first: were we to die after taking, the sender would sleep beside free space. The inbox has been drained.
+void Queue::promote_senders() {
+    QueueReceive& r = header_->receive;
+    QueueReceivePublished& p = header_->received;
+    for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
+        const std::uint32_t first = r.first_sender.load_relaxed();
+        if (first == 0 || first > actors_.count) return;
+        const std::uint32_t candidate = first - 1;
+        Actor& waiter = actor(candidate);
+        std::uint32_t word = waiter.word.load_acquire();
+        const ActorState was = state_of(word);
+        const std::uint32_t held = waiter.slot.load_acquire();
+        const bool alive = (waiter.life.load_acquire() & FUTEX_OWNER_DIED) == 0;
+        if (!alive || (was != ActorState::asleep && was != ActorState::waiting) || held == 0 || held > slots_.count ||
+            slot(held - 1).state.load_acquire() != slot_word(SlotState::filling, candidate + 1) || slot(held - 1).key.load_relaxed() >= kPriorities) {
+            unlink_sender(candidate);
+            continue;
+        }
+        if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
+        MUSTER_CRASH_POINT("queue.promote.begun");
+        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0) {
+            waiter.word.store_release(with_state(word, ActorState::retry));  // as in hand_over()
+            unlink_sender(candidate);
+            continue;
+        }
+        MUSTER_CRASH_POINT("queue.promote.woken");
+        Slot& message = slot(held - 1);
+        const std::uint64_t sent = header_->send.sequence.load_relaxed(), promoted = p.promoted_sequence.load_relaxed();
+        // Younger than all: nobody else can send while the queue is full.
+        const std::uint64_t sequence = (sent > promoted ? sent : promoted) + 1;
+        p.promoted_sequence.store_release(sequence);
+        message.sequence.store_relaxed(sequence);
+        // COMMIT: the sleeping sender's message is in the queue from this store on.
+        message.state.store_release(slot_word(SlotState::indexed));
+        MUSTER_CRASH_POINT("queue.promote.committed");
+        (void)index_.append(held - 1, static_cast<std::uint32_t>(message.key.load_relaxed()));
+        p.indexed.store_relaxed(p.indexed.load_relaxed() + 1);
+        waiter.slot.store_release(0);
+        waiter.word.store_release(with_state(word, ActorState::done));
+        MUSTER_CRASH_POINT("queue.promote.given");
+        unlink_sender(candidate);
+        return;
+    }
+}
+
+// Copies the message out and then takes it from the index. Everything is as before if the copy fails.
+Outcome<> Queue::take_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received) {
+    const std::uint32_t number = best.slot;
+    Slot& message = slot(number);
+    const std::uint32_t length = message.length.load_relaxed();
+    received = {length, best.priority};
+    if (length > message_bytes_max_ || (length > inline_bytes_ && region_stride_ == 0) ||
+        slot_state(message.state.load_acquire()) != SlotState::indexed)
+        return damaged("a message in the queue's index is damaged");
+    if (!platform::fault_copy(thread, buffer, payload(number, length), length)) {
+        if (auto good = usable(); !good) return good;  // it was the queue's side of the copy
+        return Fault{EFAULT, "the buffer cannot be written"};
+    }
+    QueueReceive& r = header_->receive;
+    QueueReceivePublished& p = header_->received;
+    if (__builtin_expect(r.first_sender.load_relaxed() != 0, 0)) promote_senders();
+    MUSTER_CRASH_POINT("queue.receive.copied");
+    r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
+    r.taking.store_release(number + 1);
+    // COMMIT: the message is out of the queue from this store on, and in the buffer.
+    message.state.store_release(slot_word(SlotState::free));
+    MUSTER_CRASH_POINT("queue.receive.committed");
+    index_.remove_first(best.priority);
+    p.indexed.store_relaxed(p.indexed.load_relaxed() - 1);
+    publish_freed();
+    MUSTER_CRASH_POINT("queue.receive.counted");
+    push_returned(number);
+    return platform::done();
+}
+
+Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, Fault& fault) {
+    auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
+    if (__builtin_expect(!lock, 0)) {
+        fault = lock.fault();
+        return Quick::failed;
+    }
+    (void)fd;
+    if (__builtin_expect(lock->owner_died(), 0)) recover_receive();
+    if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
+    QueueReceive& r = header_->receive;
+    QueueReceivePublished& p = header_->received;
+    const std::uint32_t cpu = platform::current_cpu();
+    if (p.cpu.load_relaxed() != cpu) p.cpu.store_relaxed(cpu);
+    const std::uint64_t drained = p.drained.load_relaxed();
+    const std::uint64_t sent = header_->sent.sent.load_acquire();
+    const auto fail = [&](Fault why) {
+        fault = why;
+        return Quick::failed;
+    };
+
+    if (p.indexed.load_relaxed() == 0 && sent - drained == 1 && r.first_sender.load_relaxed() == 0) {
+        // The only message there is: straight from the inbox, the index never hears of it.
+        const std::uint32_t number = inbox_[drained & ring_mask_].load_relaxed();
+        if (number >= slots_.count) return fail(damaged("the queue's inbox names a slot that is none"));
+        Slot& message = slot(number);
+        const std::uint32_t length = message.length.load_relaxed();
+        received = {length, message.key.load_relaxed()};
+        if (slot_state(message.state.load_acquire()) != SlotState::inbox || length > message_bytes_max_ || received.priority >= kPriorities ||
+            (length > inline_bytes_ && region_stride_ == 0))
+            return fail(damaged("a message in the queue's inbox is damaged"));
+        if (length > kCopyUnderLockMax) return Quick::slow;
+        if (!platform::fault_copy(thread, buffer, payload(number, length), length)) return fail(Fault{EFAULT, "the buffer cannot be written"});
+        MUSTER_CRASH_POINT("queue.receive.direct_copied");
+        r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
+        r.taking.store_release(number + 1);
+        // COMMIT: the message is out of the queue from this store on, and in the buffer.
+        message.state.store_release(slot_word(SlotState::free));
+        MUSTER_CRASH_POINT("queue.receive.direct_committed");
+        p.drained.store_release(drained + 1);
+        publish_freed();
+        push_returned(number);
+    } else {
+        if (sent != drained)
+            if (auto drained_all = drain(); !drained_all) return fail(drained_all.fault());
+        auto best = index_.best();
+        if (!best) return fail(damaged(best.fault().rule));
+        if (best->slot == PriorityIndex::kNone || slot(best->slot).length.load_relaxed() > kCopyUnderLockMax) return Quick::slow;
+        if (auto taken = take_out(thread, *best, buffer, received); !taken) return fail(taken.fault());
+    }
+    r.last_pid.store_relaxed(platform::process_id_of(thread));
+    return Quick::done;
+}
+
+Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, void* buffer, std::size_t capacity, const Patience& patience) {
+    if (capacity < message_bytes_max_) return Fault{EMSGSIZE, "the buffer is shorter than the queue's message size"};
+    for (bool spun = false;;) {
+        Fault fault{0};
+        ReceivedMessage received{};
+        const Quick result = receive_quick(thread, fd, buffer, received, fault);
+        if (__builtin_expect(result == Quick::done, 1)) {
+            if (__builtin_expect(mapping_damaged_.load(std::memory_order_relaxed) != 0, 0))
+                if (auto good = usable(); !good) return good.fault();
+            if (__builtin_expect(header_->shared.excess.load_relaxed() != 0, 0)) trim_if_idle(thread, fd);
+            return received;
+        }
+        if (result == Quick::failed) {
+            if (auto good = usable(); !good) return good.fault();
+            return fault;
+        }
+        if (auto good = usable(); !good) return good.fault();
+        if (spun || polled() || dead_actors() || header_->sent.announcing.load_acquire() != 0 || count() != 0) break;
+        // Empty. A sender at work on another CPU is sooner here than we could fall asleep.
+        if (auto allowed = may_wait(patience); !allowed) return allowed.fault();
+        spun = true;
+        const std::uint32_t cpu = header_->sent.cpu.load_relaxed();
+        if (cpu == platform::current_cpu() || cpu == ~0u || header_->sent.receivers_waiting.load_relaxed() != 0) break;
+        const std::uint64_t seen = header_->received.drained.load_relaxed();
+        bool arrived = false;
+        for (int spins = 0; spins < kSpins && !arrived; ++spins) {
+            platform::pause_cpu();
+            arrived = header_->sent.sent.load_acquire() != seen;
+        }
+        if (!arrived) break;
+        spun = false;
+    }
+    return receive_slow(thread, fd, buffer, patience);
+}
+
+// With both locks, as an actor: when somebody polls, when the message is long, or to wait.
+Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience) {
+    QueueReceivePublished& p = header_->received;
+    QueueSend& s = header_->send;
+    for (;;) {  // once, and again after a handler with SA_RESTART
+        Acting me(*this, thread);
+        if (auto begun = me.begin(fd, ActorKind::receiver); !begun) return begun.fault();
+        std::uint64_t ticket = 0;
+        for (bool again = false; !again;) {
+            if (auto locked = me.lock_both(); !locked) return locked.fault();
+            const auto leave = [&](Fault why) {
+                me.unlock_both();
+                return why;
+            };
+            if (auto drained = drain(); !drained) return leave(drained.fault());
+            auto best = index_.best();
+            if (!best) return leave(damaged(best.fault().rule));
+            const bool tell_pollers = (header_->shared.flags.load_relaxed() & kQueuePolled) != 0;
+            if (best->slot != PriorityIndex::kNone) {
+                const std::uint32_t number = best->slot;
+                ReceivedMessage received{};
+                const bool waiting_sender = header_->receive.first_sender.load_relaxed() != 0;
+                // Pollers for space are told before the commit and cannot look before we let go of the locks.
+                if (tell_pollers && !waiting_sender && header_->shared.tokens.load_relaxed() == 2) set_tokens(1);
+                header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
+                if (slot(number).length.load_relaxed() <= kCopyUnderLockMax) {
+                    auto taken = take_out(thread, *best, buffer, received);
+                    if (tell_pollers) {
+                        set_tokens(tokens_for(p.indexed.load_relaxed()));
+                        make_edge();
+                    }
+                    me.unlock_both();
+                    if (!taken) return taken.fault();
+                    if (auto good = usable(); !good) return good.fault();
+                    trim_if_idle(thread, fd);
+                    return received;
+                }
+                // A long message: ours from here on, copied outside the locks, and back in its place if we die.
+                if (header_->receive.first_sender.load_relaxed() != 0) promote_senders();
+                me.record().slot.store_release(number + 1);
+                MUSTER_CRASH_POINT("queue.receive.long_claimed");
+                slot(number).state.store_release(slot_word(SlotState::taken, me.number() + 1));
+                MUSTER_CRASH_POINT("queue.receive.long_taken");
+                index_.remove_first(best->priority);
+                p.indexed.store_relaxed(p.indexed.load_relaxed() - 1);
+                publish_freed();
+                if (tell_pollers) {
+                    set_tokens(tokens_for(p.indexed.load_relaxed()));
+                    make_edge();
+                }
+                me.unlock_both();
+                const bool copied = finish_taken(me, fd, buffer, received);
+                if (auto good = usable(); !good) return good.fault();
+                if (!copied) return Fault{EFAULT, "the buffer cannot be written"};
+                me.end();
+                trim_if_idle(thread, fd);
+                return received;
+            }
+            if (dead_actors() && reap_dead(fd) != 0) {
+                me.unlock_both();
+                continue;
+            }
+            if (auto allowed = may_wait(patience); !allowed) {
+                if (tell_pollers) set_tokens(0);
+                return leave(allowed.fault());
+            }
+            Actor& mine = me.record();
+            if (ticket == 0) {
+                ticket = header_->shared.tickets.load_relaxed() + 1;
+                header_->shared.tickets.store_relaxed(ticket);
+            }
+            mine.word.store_release(with_state(mine.word.load_relaxed(), ActorState::waiting));
+            link_waiter(me.number(), ticket, s.first_receiver, s.last_receiver);
+            header_->sent.receivers_waiting.store_release(header_->sent.receivers_waiting.load_relaxed() + 1);
+            MUSTER_CRASH_POINT("queue.receive.registered");
+            me.unlock_both();
+
+            Wait wait(me, fd);
+            wait.buffer = buffer;
+            switch (wait.sleep(patience.deadline_ns)) {
+                case Wait::Outcome::given: {
+                    ReceivedMessage received{};
+                    if (finish_taken(me, fd, buffer, received)) return received;
+                    if (auto good = usable(); !good) return good.fault();
+                    return Fault{EFAULT, "the buffer cannot be written"};
+                }
+                case Wait::Outcome::retry: continue;
+                case Wait::Outcome::removed: return Fault{EIDRM, "the queue was removed"};
+                case Wait::Outcome::timed_out: return Fault{ETIMEDOUT, "the queue was still empty"};
+                case Wait::Outcome::interrupted: return Fault{EINTR, "a signal came"};
+                case Wait::Outcome::left:
+                    if (wait.result == Wait::Left::completed) return wait.received;
+                    if (wait.result == Wait::Left::faulted) return Fault{EFAULT, "the buffer cannot be written"};
+                    if (wait.result == Wait::Left::interrupted) return Fault{EINTR, "a signal came"};
+                    again = true;  // restart from the beginning, as the kernel does
+                    break;
+            }
+        }
+    }
+}
+
+// The message that this actor holds goes to `buffer` and its slot back; or back into the queue if it cannot.
+bool Queue::finish_taken(Acting& me, int fd, void* buffer, ReceivedMessage& received) {
+    const std::uint32_t held = me.record().slot.load_acquire();
+    if (held == 0 || held > slots_.count) return false;
+    const std::uint32_t number = held - 1;
+    Slot& message = slot(number);
+    const std::uint32_t length = message.length.load_relaxed();
+    received = {length, message.key.load_relaxed()};
+    bool good = length <= message_bytes_max_ && (length <= inline_bytes_ || region_stride_ != 0) && received.priority < kPriorities;
+    if (!good) (void)damaged("a message is longer than the queue takes");
+    good = good && platform::fault_copy(me.thread(), buffer, payload(number, length), length);
+    MUSTER_CRASH_POINT("queue.taken.copied");
+    if (!good) {
+        if (me.lock_both()) {
+            return_taken(fd, me.number());
+            me.unlock_both();
+        }
+        return false;
+    }
+    bool died = false;
+    if (!me.lock(header_->receive_lock, died)) return true;  // the slot is lost to a damaged queue
+    if (died) recover_receive();
+    push_returned(number);  // COMMIT: the message is gone for good; until here our death would have put it back
+    me.record().slot.store_release(0);
+    MUSTER_CRASH_POINT("queue.taken.returned");
+    header_->receive.last_pid.store_relaxed(platform::process_id_of(me.thread()));
+    sync::release_word(header_->receive_lock);
+    return true;
+}
+
+}  // namespace muster::objects

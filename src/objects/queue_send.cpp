@@ -1,0 +1,457 @@
+// The send side: claim a slot, fill it, publish it. See docs/protocols/queue.md, "Sending".
+#include "objects/queue.hpp"
+#include "objects/queue_acting.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/fault_copy.hpp"
+#include "platform/file.hpp"
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::Outcome;
+using sync::Actor;
+using sync::ActorState;
+using sync::state_of;
+using sync::with_state;
+
+namespace {
+// Longer messages are copied outside the locks: others need not wait for the copy.
+constexpr std::size_t kCopyUnderLockMax = 64 << 10;
+// How long to look for space before sleeping when the receiver runs on another CPU: a wake costs several times that.
+constexpr int kSpins = 2000;
+// Beyond this much memory a queue that is empty gives back what it took.
+constexpr std::uint64_t kTrimPages = 1024;
+}  // namespace
+
+bool Queue::full() {
+    QueueSend& s = header_->send;
+    const std::uint64_t sent = header_->sent.sent.load_relaxed();  // relaxed: ours while we hold the lock
+    if (__builtin_expect(sent - s.freed_seen.load_relaxed() < messages_max_, 1)) return false;
+    // SYNC queue.freed (acquire half). Carries: promoted_sequence, so that what we send next is younger than all promoted.
+    const std::uint64_t freed = header_->received.freed.load_acquire();
+    s.freed_seen.store_relaxed(freed);
+    const std::uint64_t promoted = header_->received.promoted_sequence.load_relaxed();
+    if (promoted > s.sequence.load_relaxed()) s.sequence.store_relaxed(promoted);
+    return sent - freed >= messages_max_;
+}
+
+bool Queue::inbox_has_room() {
+    QueueSend& s = header_->send;
+    const std::uint64_t sent = header_->sent.sent.load_relaxed();
+    if (__builtin_expect(sent - s.drained_seen.load_relaxed() <= ring_mask_, 1)) return true;
+    s.drained_seen.store_relaxed(header_->received.drained.load_acquire());
+    return sent - s.drained_seen.load_relaxed() <= ring_mask_;
+}
+
+// Priorities far from the lowest need memory for their lanes: the sender sees to it, since it can say no.
+Outcome<> Queue::prepare_lane(int fd, std::uint64_t priority) {
+    const std::uint64_t block = lanes_offset_ + (priority >> 6) * sizeof(LaneBlock);
+    const std::uint64_t base = lanes_offset_ >> 12;
+    const std::uint64_t pages = 1ull << ((block >> 12) - base) | 1ull << (((block + sizeof(LaneBlock) - 1) >> 12) - base);
+    const std::uint64_t reserved = header_->shared.lanes_reserved.load_relaxed();
+    if (__builtin_expect((pages & ~reserved) == 0, 1)) return platform::done();
+    const std::uint64_t first = block & ~4095ull;
+    if (const int rc = platform::reserve_bytes(fd, first, ((block + sizeof(LaneBlock) + 4095) & ~4095ull) - first); rc < 0)
+        return Fault{-rc, "the file system of the domain is full"};
+    header_->shared.lanes_reserved.store_release(reserved | pages);
+    return platform::done();
+}
+
+// Takes a free slot under an intent; its state is filling(0) afterwards.
+Queue::Quick Queue::pop_free(int fd, std::uint32_t& number, Fault& fault) {
+    QueueSend& s = header_->send;
+    const auto claim = [&](std::uint32_t candidate) {
+        number = candidate;
+        s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
+        s.filling.store_release(candidate + 1);
+        MUSTER_CRASH_POINT("queue.send.intent");
+        slot(candidate).state.store_release(slot_word(SlotState::filling));
+        MUSTER_CRASH_POINT("queue.send.filling");
+    };
+    if (const std::uint32_t spare = s.spare.load_relaxed(); spare != 0) {
+        if (spare > slots_.count || slot_state(slot(spare - 1).state.load_relaxed()) != SlotState::free) {
+            fault = damaged("the queue's list of spare slots is damaged");
+            return Quick::failed;
+        }
+        claim(spare - 1);
+        s.spare.store_release(slot(spare - 1).next.load_relaxed());
+        return Quick::done;
+    }
+    const std::uint32_t head = header_->sent.returned_head.load_relaxed();
+    // SYNC queue.returned (acquire half). Carries: the slot's free state.
+    if (head != header_->received.returned_tail.load_acquire()) {
+        const std::uint32_t candidate = returned_[head & ring_mask_].load_relaxed();
+        if (candidate >= slots_.count || slot_state(slot(candidate).state.load_relaxed()) != SlotState::free) {
+            fault = damaged("the queue's ring of free slots is damaged");
+            return Quick::failed;
+        }
+        claim(candidate);
+        header_->sent.returned_head.store_release(head + 1);
+        return Quick::done;
+    }
+    const std::uint32_t fresh = s.fresh.load_relaxed();
+    if (fresh >= slots_.count) return Quick::refill;
+    if (fresh >= s.slots_reserved.load_relaxed()) {
+        // Ever larger pieces: few calls for deep queues, little memory for shallow ones.
+        std::uint64_t begin = (slots_offset_ + std::uint64_t{fresh} * slots_.stride_bytes) & ~4095ull;
+        std::uint64_t bytes = std::uint64_t{fresh} * slots_.stride_bytes;
+        bytes = bytes < 8192 ? 8192 : bytes > (1 << 20) ? (1 << 20) : bytes;
+        std::uint64_t end = begin + ((bytes + slots_.stride_bytes + 4095) & ~4095ull);
+        if (end > regions_offset_) end = regions_offset_;
+        int rc = platform::reserve_bytes(fd, begin, end - begin);
+        if (rc == -ENOSPC) {  // not so much, then: just the one slot
+            end = (slots_offset_ + (std::uint64_t{fresh} + 1) * slots_.stride_bytes + 4095) & ~4095ull;
+            rc = platform::reserve_bytes(fd, begin, end - begin);
+        }
+        if (rc < 0) {
+            fault = Fault{-rc, "the file system of the domain is full"};
+            return Quick::failed;
+        }
+        s.slots_reserved.store_release(static_cast<std::uint32_t>((end - slots_offset_) / slots_.stride_bytes));
+        if (end - slots_offset_ > kTrimPages * 4096) header_->shared.excess.store_release(1);
+    }
+    if (slot_state(slot(fresh).state.load_relaxed()) != SlotState::free) {
+        fault = damaged("a slot that was never used is in use");
+        return Quick::failed;
+    }
+    claim(fresh);
+    s.fresh.store_release(fresh + 1);
+    return Quick::done;
+}
+
+Outcome<> Queue::prepare_region(int fd, std::uint32_t number, std::size_t length) {
+    if (length <= inline_bytes_) return platform::done();
+    Slot& mine = slot(number);
+    const auto pages = static_cast<std::uint32_t>((length + 4095) >> 12);
+    if (mine.region_pages.load_relaxed() >= pages) return platform::done();
+    if (const int rc = platform::reserve_bytes(fd, regions_offset_ + std::uint64_t{number} * region_stride_, std::uint64_t{pages} << 12); rc < 0)
+        return Fault{-rc, "the file system of the domain is full"};
+    header_->shared.region_pages.add_release(pages - mine.region_pages.load_relaxed());
+    mine.region_pages.store_release(pages);
+    if (header_->shared.region_pages.load_relaxed() > kTrimPages) header_->shared.excess.store_release(1);
+    return platform::done();
+}
+
+Outcome<> Queue::fill(platform::ThreadState& thread, int fd, std::uint32_t number, const void* message, std::size_t length, std::uint64_t priority) {
+    if (auto memory = prepare_region(fd, number, length); !memory) return memory;
+    if (!platform::fault_copy(thread, payload(number, length), message, length)) return Fault{EFAULT, "the message cannot be read"};
+    Slot& mine = slot(number);
+    mine.key.store_relaxed(priority);
+    mine.length.store_relaxed(static_cast<std::uint32_t>(length));
+    return platform::done();
+}
+
+// Gives a slot that holds no message back to the send side; ends the intent.
+void Queue::push_spare(std::uint32_t number) {
+    QueueSend& s = header_->send;
+    slot(number).next.store_release(s.spare.load_relaxed());
+    s.spare.store_release(number + 1);
+    MUSTER_CRASH_POINT("queue.spare.listed");
+    slot(number).state.store_release(slot_word(SlotState::free));
+    s.filling.store_release(0);
+}
+
+// COMMIT and publication of the slot that the intent names.
+void Queue::commit_to_inbox(std::uint32_t number, bool old) {
+    QueueSendPublished& p = header_->sent;
+    const std::uint64_t sent = p.sent.load_relaxed();
+    // COMMIT: the message is in the queue from this store on, though nobody can see it before the ring says so:
+    // should we die in between, whoever takes the lock next finishes what the intent tells.
+    slot(number).state.store_release(slot_word(SlotState::inbox, old ? 1 : 0));
+    MUSTER_CRASH_POINT("queue.send.committed");
+    inbox_[sent & ring_mask_].store_relaxed(number);
+    // SYNC queue.sent (release half). Carries: the slot and the ring's entry. Pairs with drain().
+    p.sent.store_release(sent + 1);
+    MUSTER_CRASH_POINT("queue.send.published");
+    header_->send.filling.store_release(0);
+}
+
+void Queue::unlink_receiver(std::uint32_t number) {
+    QueueSend& s = header_->send;
+    Actor& leaving = actor(number);
+    const std::uint32_t next = leaving.next.load_relaxed(), previous = leaving.previous.load_relaxed();
+    if (next <= actors_.count && previous <= actors_.count) {
+        if (previous != 0) actor(previous - 1).next.store_relaxed(next);
+        else s.first_receiver.store_relaxed(next);
+        if (next != 0) actor(next - 1).previous.store_relaxed(previous);
+        else s.last_receiver.store_relaxed(previous);
+    }
+    leaving.next.store_relaxed(0);
+    leaving.previous.store_relaxed(0);
+    const std::uint32_t waiting = header_->sent.receivers_waiting.load_relaxed();
+    header_->sent.receivers_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
+}
+
+// Gives the message in `number`, which an intent names, to the longest-waiting receiver. False if none can take it.
+bool Queue::hand_over(std::uint32_t number) {
+    QueueSend& s = header_->send;
+    for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
+        const std::uint32_t first = s.first_receiver.load_relaxed();
+        if (first == 0 || first > actors_.count) return false;
+        const std::uint32_t candidate = first - 1;
+        Actor& waiter = actor(candidate);
+        if (waiter.life.load_acquire() & FUTEX_OWNER_DIED) {
+            unlink_receiver(candidate);
+            continue;
+        }
+        std::uint32_t word = waiter.word.load_acquire();
+        const ActorState was = state_of(word);
+        if (was != ActorState::asleep && was != ActorState::waiting) {
+            unlink_receiver(candidate);
+            continue;
+        }
+        if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
+        MUSTER_CRASH_POINT("queue.handover.begun");
+        // Woken before the commit: were we to die between the two the other way round, it would sleep on with its message.
+        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0) {
+            // Not in the futex: stopped, in a signal handler, dying, or just about to sleep. It keeps its ticket
+            // and asks again itself; the message goes to the next one, or into the queue.
+            waiter.word.store_release(with_state(word, ActorState::retry));
+            unlink_receiver(candidate);
+            continue;
+        }
+        MUSTER_CRASH_POINT("queue.handover.woken");
+        // COMMIT: the message is the waiter's from this store on; it comes back should the waiter die.
+        slot(number).state.store_release(slot_word(SlotState::taken, candidate + 1));
+        MUSTER_CRASH_POINT("queue.handover.committed");
+        waiter.slot.store_release(number + 1);
+        waiter.word.store_release(with_state(word, ActorState::done));
+        MUSTER_CRASH_POINT("queue.handover.given");
+        unlink_receiver(candidate);
+        s.filling.store_release(0);
+        return true;
+    }
+    return false;
+}
+
+// The message in `number` arrives: at a sleeping receiver, or in the inbox, with a notification if the queue was empty.
+void Queue::deliver(int fd, std::uint32_t number) {
+    QueueSend& s = header_->send;
+    if (s.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
+    if (__builtin_expect(s.notify_kind.load_relaxed() != 0, 0) && header_->sent.sent.load_relaxed() == header_->received.freed.load_acquire()) {
+        // Told before the commit, so that our death in between loses no notification; who finds the queue
+        // empty meanwhile sees `announcing` and waits for the lock.
+        header_->sent.announcing.store_release(1);
+        fire_notify(fd);
+        MUSTER_CRASH_POINT("queue.send.announced");
+        commit_to_inbox(number, false);
+        header_->sent.announcing.store_release(0);
+        return;
+    }
+    commit_to_inbox(number, false);
+}
+
+Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, Fault& fault) {
+    auto lock = sync::ThreadLock::acquire(thread, header_->send_lock, actors_);
+    if (__builtin_expect(!lock, 0)) {
+        fault = lock.fault();
+        return Quick::failed;
+    }
+    if (__builtin_expect(lock->owner_died(), 0)) recover_send();
+    if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
+    if (__builtin_expect(full(), 0)) return Quick::slow;
+    if (__builtin_expect(!inbox_has_room(), 0)) return Quick::drain;
+    const auto fail = [&](Fault why) {
+        fault = why;
+        return Quick::failed;
+    };
+    if (auto lane = prepare_lane(fd, priority); !lane) return fail(lane.fault());
+    std::uint32_t number;
+    if (const Quick popped = pop_free(fd, number, fault); popped != Quick::done) return popped;
+    if (auto filled = fill(thread, fd, number, message, length, priority); !filled) {
+        push_spare(number);
+        return fail(filled.fault());
+    }
+    QueueSend& s = header_->send;
+    const std::uint64_t sequence = s.sequence.load_relaxed() + 1;
+    s.sequence.store_relaxed(sequence);
+    slot(number).sequence.store_relaxed(sequence);
+    s.last_pid.store_relaxed(platform::process_id_of(thread));
+    const std::uint32_t cpu = platform::current_cpu();
+    if (header_->sent.cpu.load_relaxed() != cpu) header_->sent.cpu.store_relaxed(cpu);
+    MUSTER_CRASH_POINT("queue.send.filled");
+    deliver(fd, number);
+    return Quick::done;
+}
+
+Outcome<> Queue::help_drain(platform::ThreadState& thread) {
+    auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
+    if (!lock) return lock.fault();
+    if (lock->owner_died()) recover_receive();
+    return drain();
+}
+
+Outcome<> Queue::help_refill(platform::ThreadState& thread) {
+    auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
+    if (!lock) return lock.fault();
+    if (lock->owner_died()) recover_receive();
+    if (header_->receive.stack.load_relaxed() == 0 && header_->received.returned_tail.load_relaxed() == header_->sent.returned_head.load_acquire())
+        return Fault{EAGAIN, "every slot of the queue is in somebody's hands"};
+    refill_returned();
+    return platform::done();
+}
+
+Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
+                      const Patience& patience) {
+    if (priority >= kPriorities) return Fault{EINVAL, "a priority is 0 to 32767"};
+    if (length > message_bytes_max_) return Fault{EMSGSIZE, "the message is longer than the queue takes"};
+    bool spun = false;
+    while (length <= kCopyUnderLockMax) {
+        Fault fault{0};
+        switch (send_quick(thread, fd, message, length, priority, fault)) {
+            case Quick::done:
+                if (__builtin_expect(mapping_damaged_.load(std::memory_order_relaxed) != 0, 0)) return usable();
+                return platform::done();
+            case Quick::failed: return fault;
+            case Quick::drain:
+                if (auto helped = help_drain(thread); !helped) return helped;
+                continue;
+            case Quick::refill:
+                if (auto helped = help_refill(thread); !helped) return helped;
+                continue;
+            case Quick::slow: break;
+        }
+        if (auto good = usable(); !good) return good;
+        if (polled() || spun) break;
+        // Full. A receiver at work on another CPU makes room sooner than we could fall asleep.
+        if (auto allowed = may_wait(patience); !allowed) return allowed;
+        spun = true;
+        const std::uint32_t cpu = header_->received.cpu.load_relaxed();
+        if (cpu == platform::current_cpu() || cpu == ~0u || header_->receive.senders_waiting.load_relaxed() != 0) break;
+        bool space = false;
+        for (int spins = 0; spins < kSpins && !space; ++spins) {
+            platform::pause_cpu();
+            space = header_->sent.sent.load_relaxed() - header_->received.freed.load_acquire() < messages_max_;
+        }
+        if (!space) break;
+        spun = false;
+    }
+    return send_slow(thread, fd, message, length, priority, patience);
+}
+
+// With both locks, as an actor: when somebody polls, when the message is long, or to wait.
+Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
+                           const Patience& patience) {
+    QueueSend& s = header_->send;
+    QueueReceive& r = header_->receive;
+    bool asked = false;
+    for (;;) {  // once, and again after a handler with SA_RESTART
+        Acting me(*this, thread);
+        if (auto begun = me.begin(fd, ActorKind::sender); !begun) return begun;
+        std::uint64_t ticket = 0;
+        bool filled = false;
+        std::uint32_t number = 0;
+        for (bool again = false; !again;) {
+            if (auto locked = me.lock_both(); !locked) return locked;
+            if (!filled) {
+                // Do not copy what cannot be sent.
+                if (full() && patience.deadline_ns == platform::kNoWait) {
+                    if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
+                    me.unlock_both();
+                    return Fault{EAGAIN, nullptr};
+                }
+                Fault fault{0};
+                auto lane = prepare_lane(fd, priority);
+                Quick popped = lane ? pop_free(fd, number, fault) : Quick::failed;
+                if (!lane) fault = lane.fault();
+                if (popped == Quick::refill) {
+                    refill_returned();
+                    popped = pop_free(fd, number, fault);
+                    if (popped == Quick::refill) fault = Fault{EAGAIN, "every slot of the queue is in somebody's hands"};
+                }
+                if (popped != Quick::done) {
+                    me.unlock_both();
+                    return fault;
+                }
+                me.record().slot.store_release(number + 1);
+                slot(number).state.store_release(slot_word(SlotState::filling, me.number() + 1));
+                s.filling.store_release(0);
+                MUSTER_CRASH_POINT("queue.send.staged");
+                const bool outside = length > kCopyUnderLockMax;
+                if (outside) me.unlock_both();
+                auto copied = fill(thread, fd, number, message, length, priority);
+                MUSTER_CRASH_POINT("queue.send.staged_filled");
+                if (!copied) {
+                    if (!outside) me.unlock_both();
+                    drop_filling(me);
+                    return copied;
+                }
+                filled = true;
+                if (outside) continue;  // look again: much may have happened
+            }
+            if (!full()) {
+                if (!inbox_has_room())
+                    if (auto drained = drain(); !drained) {
+                        me.unlock_both();
+                        return drained;
+                    }
+                inbox_has_room();  // notes what drain() did
+                const bool tell_pollers = (header_->shared.flags.load_relaxed() & kQueuePolled) != 0;
+                const std::uint64_t before = messages_now();
+                const bool to_sleeper = s.first_receiver.load_relaxed() != 0;
+                const std::uint64_t sequence = s.sequence.load_relaxed() + 1;
+                s.sequence.store_relaxed(sequence);
+                slot(number).sequence.store_relaxed(sequence);
+                s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
+                s.filling.store_release(number + 1);
+                s.last_pid.store_relaxed(platform::process_id_of(thread));
+                // Pollers are told before the commit and cannot look before we let go of the locks.
+                if (tell_pollers && !to_sleeper && before == 0) set_tokens(1);
+                MUSTER_CRASH_POINT("queue.send.slow_filled");
+                deliver(fd, number);
+                me.record().slot.store_release(0);
+                if (tell_pollers) {
+                    set_tokens(tokens_for(messages_now()));
+                    if (messages_now() > before && before != 0) make_edge();
+                }
+                me.unlock_both();
+                return platform::done();
+            }
+            if (!asked) {
+                if (auto allowed = may_wait(patience); !allowed) {
+                    if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
+                    me.unlock_both();
+                    drop_filling(me);
+                    return allowed;
+                }
+                asked = true;
+            }
+            // Full: into the list, the message ready in its slot for a receiver to put it in.
+            Actor& mine = me.record();
+            if (ticket == 0) {
+                ticket = header_->shared.tickets.load_relaxed() + 1;
+                header_->shared.tickets.store_relaxed(ticket);
+            }
+            mine.word.store_release(with_state(mine.word.load_relaxed(), ActorState::waiting));
+            link_waiter(me.number(), ticket, r.first_sender, r.last_sender);
+            r.senders_waiting.store_release(r.senders_waiting.load_relaxed() + 1);
+            MUSTER_CRASH_POINT("queue.send.registered");
+            me.unlock_both();
+
+            Wait wait(me, fd);
+            switch (wait.sleep(patience.deadline_ns)) {
+                case Wait::Outcome::given: mine.slot.store_release(0); return platform::done();
+                case Wait::Outcome::retry: continue;
+                case Wait::Outcome::removed: return Fault{EIDRM, "the queue was removed"};
+                case Wait::Outcome::timed_out: drop_filling(me); return Fault{ETIMEDOUT, "the queue was still full"};
+                case Wait::Outcome::interrupted: drop_filling(me); return Fault{EINTR, "a signal came"};
+                case Wait::Outcome::left:
+                    if (wait.result == Wait::Left::completed) return platform::done();
+                    if (wait.result == Wait::Left::interrupted) return Fault{EINTR, "a signal came"};
+                    again = true;  // restart from the beginning, as the kernel does
+                    break;
+            }
+        }
+    }
+}
+
+void Queue::drop_filling(Acting& me) {
+    const std::uint32_t held = me.begun() ? me.record().slot.load_relaxed() : 0;
+    if (held == 0 || held > slots_.count) return;
+    if (!me.lock_both()) return;  // damaged: its slot is no loss
+    if (slot(held - 1).state.load_relaxed() == slot_word(SlotState::filling, me.number() + 1)) push_returned(held - 1);
+    me.record().slot.store_release(0);
+    me.unlock_both();
+}
+
+}  // namespace muster::objects

@@ -1,0 +1,24 @@
+// Sleeping as a thread-cancellation point.
+//
+// SOURCE pthreads(7): mq_receive, msgrcv, semop and their kin are cancellation points. A raw futex call is
+// none, so the thread is cancellable at any instant just around it. No frame of ours may need an unwinder's
+// personality there: the C door brings its own copy of that code, and two of them in one process abort.
+#pragma once
+#include <cstdint>
+#include "platform/futex.hpp"
+
+namespace muster::platform {
+
+// What to do if the thread is cancelled while asleep. Runs with the thread's cancellation already under way.
+struct CancelCleanup {
+    void (*run)(void*);
+    void* argument;
+};
+
+// futex_wait on the first entry, futex_wait_any on all of them when there are several.
+long wait_cancellable(const WaitEntry* entries, unsigned count, DeadlineNs deadline_ns, const CancelCleanup& cleanup);
+
+// Acts on a cancellation that is pending, as every cancellation point does even if it need not wait.
+void test_cancel();
+
+}  // namespace muster::platform
