@@ -11,14 +11,14 @@ using platform::Outcome;
 
 namespace {
 
-// Far beyond every queue's end: nobody else locks there.
+// Each process locks the byte of its own number, far beyond every queue's end, so nobody's lock is ever in the way.
 constexpr std::int64_t kLockByte = 0x6d71'0000'0000'0000;
 
-int lock_byte(int descriptor, short type, int command, struct flock* result) {
+int lock_byte(int descriptor, std::uint32_t pid, int command, struct flock* result) {
     *result = {};
-    result->l_type = type;
+    result->l_type = F_WRLCK;
     result->l_whence = SEEK_SET;
-    result->l_start = kLockByte;
+    result->l_start = kLockByte + pid;
     result->l_len = 1;
     return static_cast<int>(platform::system_call(SYS_fcntl, descriptor, command, result));
 }
@@ -73,15 +73,9 @@ Outcome<> begin_notification(platform::ThreadState& thread, int descriptor, Open
     const std::uint32_t mark = registrations.fetch_add(1) + 1;
 
     // The lock first: a registration without one would not stand for a moment.
-    const std::uint32_t before = queue.notify_mine.load();
     struct flock lock;
-    if (lock_byte(descriptor, F_WRLCK, F_SETLK, &lock) < 0 && before == 0) {
-        // Somebody else's registration may hold it, or be about to end; the queue decides.
-        if (auto set = queue.queue.set_notify(thread, descriptor, request); !set) return set;
-        (void)lock_byte(descriptor, F_WRLCK, F_SETLK, &lock);
-    } else if (auto set = queue.queue.set_notify(thread, descriptor, request); !set) {
-        return set;
-    }
+    if (const int rc = lock_byte(descriptor, platform::process_id(), F_SETLK, &lock); rc < 0) return Fault{-rc};
+    if (auto set = queue.queue.set_notify(thread, descriptor, request); !set) return set;
     queue.notify_mine.store(mark);
     queue.notify_generation.store(thread.generation);
     if (!by_word) return platform::done();
@@ -131,7 +125,7 @@ bool notification_stands(objects::Queue& queue, int descriptor, std::uint32_t pi
         return mine.notify_mine.load() != 0 && mine.notify_generation.load() == platform::current_thread().generation;
     }
     struct flock lock;
-    return lock_byte(descriptor, F_WRLCK, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && static_cast<std::uint32_t>(lock.l_pid) == pid;
+    return lock_byte(descriptor, pid, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && static_cast<std::uint32_t>(lock.l_pid) == pid;
 }
 
 }  // namespace muster::capi

@@ -20,6 +20,7 @@ public:
     void store_relaxed(T v) { ref().store(v, std::memory_order_relaxed); }
     T add_release(T v) { return ref().fetch_add(v, std::memory_order_release); }
     T or_release(T v) { return ref().fetch_or(v, std::memory_order_release); }
+    T and_release(T v) { return ref().fetch_and(v, std::memory_order_release); }
     T exchange(T v) { return ref().exchange(v, std::memory_order_acq_rel); }
 
     // True when the word was `expected` and is now `desired`; else `expected` holds what it was.

@@ -93,7 +93,7 @@ Outcome<> Domain::publish(int fd, const char* name) const {
 }
 
 Outcome<File> Domain::open_object(const char* name, int flags) const {
-    const int fd = platform::open_at(directory(), name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | flags);
+    const int fd = platform::open_at(directory(), name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
     if (fd < 0) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EBADMSG : -fd, nullptr};
     return File(fd);
 }

@@ -144,6 +144,7 @@ private:
     void recover_send();
     void deliver(int fd, std::uint32_t number);
     void fire_notify(int fd);
+    void end_watch();
     Quick send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, platform::Fault& fault);
     platform::Outcome<> send_slow(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
                                   const Patience& patience);

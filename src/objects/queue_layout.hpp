@@ -56,8 +56,10 @@ struct QueueGeometry {
     std::uint64_t reserved1[6];
 };
 
-inline constexpr std::uint32_t kQueuePolled = 1;    // flags: somebody polls, keep the FIFO's tokens
+// Flags. While any is set every operation holds both locks.
+inline constexpr std::uint32_t kQueuePolled = 1;    // somebody polls: keep the FIFO's tokens
 inline constexpr std::uint32_t kQueueRemoved = 2;   // the object is gone: sleepers leave with EIDRM
+inline constexpr std::uint32_t kQueueWatched = 8;   // somebody is registered for notification
 inline constexpr std::uint32_t kQueueDamaged = 4;   // somebody read what cannot be; every later call says so
 
 struct QueueShared {
@@ -103,9 +105,9 @@ struct QueueSend {
 struct QueueSendPublished {
     memory::ShmU64 sent;             // messages ever put into the inbox (SYNC queue.sent)
     memory::ShmU32 returned_head;    // slots taken out of the returned ring
-    memory::ShmU32 announcing;       // a signal or token went out whose message is about to be committed
     memory::ShmU32 receivers_waiting;
     memory::ShmU32 cpu;              // of the last sender
+    memory::ShmU32 reserved0;
     memory::ShmU64 reserved[5];
 };
 

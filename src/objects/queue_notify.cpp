@@ -26,6 +26,7 @@ Outcome<> Queue::set_notify(platform::ThreadState& thread, int fd, const NotifyR
         s.notify_signal.store_relaxed(static_cast<std::uint32_t>(request.signal));
         s.notify_value.store_relaxed(request.value);
         MUSTER_CRASH_POINT("queue.notify.filled");
+        header_->shared.flags.or_release(kQueueWatched);
         s.notify_kind.store_release((static_cast<std::uint32_t>(request.kind) + 1) | (request.by_word ? 0x100u : 0u));
     }
     me.unlock_both();
@@ -39,7 +40,7 @@ Outcome<> Queue::clear_notify(platform::ThreadState& thread, int fd) {
     if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;
     if (auto locked = me.lock_both(); !locked) return locked;
     if (s.notify_kind.load_relaxed() != 0 && s.notify_pid.load_relaxed() == platform::process_id()) {
-        s.notify_kind.store_release(0);
+        end_watch();
         s.notify_word.add_release(1);
         platform::futex_wake(s.notify_word.address(), INT_MAX);
     }
@@ -47,7 +48,14 @@ Outcome<> Queue::clear_notify(platform::ThreadState& thread, int fd) {
     return platform::done();
 }
 
-// send.lock held; the message is about to be committed. The registration is used up.
+// Both locks held.
+void Queue::end_watch() {
+    header_->send.notify_kind.store_release(0);
+    header_->shared.flags.and_release(~kQueueWatched);
+}
+
+// Both locks held; the message is about to be committed, so that our death in between loses no notification. The
+// registration is used up.
 void Queue::fire_notify(int fd) {
     QueueSend& s = header_->send;
     const std::uint32_t kind = s.notify_kind.load_relaxed();
@@ -70,7 +78,7 @@ void Queue::fire_notify(int fd) {
         }
     }
     MUSTER_CRASH_POINT("queue.notify.fired");
-    s.notify_kind.store_release(0);
+    end_watch();
 }
 
 }  // namespace muster::objects

@@ -255,7 +255,7 @@ Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, v
             return fault;
         }
         if (auto good = usable(); !good) return good.fault();
-        if (spun || polled() || dead_actors() || header_->sent.announcing.load_acquire() != 0 || count() != 0) break;
+        if (spun || header_->shared.flags.load_relaxed() != 0 || dead_actors() || count() != 0) break;
         // Empty. A sender at work on another CPU is sooner here than we could fall asleep.
         if (auto allowed = may_wait(patience); !allowed) return allowed.fault();
         spun = true;

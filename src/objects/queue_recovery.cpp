@@ -101,7 +101,6 @@ void Queue::recover_send() {
     }
     header_->sent.receivers_waiting.store_release(relink(ActorKind::receiver, s.first_receiver, s.last_receiver));
     MUSTER_CRASH_POINT("queue.recover_send.relinked");
-    header_->sent.announcing.store_release(0);
     s.filling.store_release(0);
     if (s.trimming.load_relaxed() == 2) reset_free_slots();
     s.trimming.store_release(0);

@@ -224,20 +224,11 @@ bool Queue::hand_over(std::uint32_t number) {
     return false;
 }
 
-// The message in `number` arrives: at a sleeping receiver, or in the inbox, with a notification if the queue was empty.
+// The message in `number` arrives: at a sleeping receiver, or in the inbox; then who registered is told, if the queue
+// was empty. While somebody is registered both locks are held here.
 void Queue::deliver(int fd, std::uint32_t number) {
-    QueueSend& s = header_->send;
-    if (s.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
-    if (__builtin_expect(s.notify_kind.load_relaxed() != 0, 0) && header_->sent.sent.load_relaxed() == header_->received.freed.load_acquire()) {
-        // Told before the commit, so that our death in between loses no notification; who finds the queue
-        // empty meanwhile sees `announcing` and waits for the lock.
-        header_->sent.announcing.store_release(1);
-        fire_notify(fd);
-        MUSTER_CRASH_POINT("queue.send.announced");
-        commit_to_inbox(number, false);
-        header_->sent.announcing.store_release(0);
-        return;
-    }
+    if (header_->send.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
+    if (__builtin_expect(header_->send.notify_kind.load_relaxed() != 0, 0) && messages_now() == 0) fire_notify(fd);
     commit_to_inbox(number, false);
 }
 
@@ -312,7 +303,7 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
             case Quick::slow: break;
         }
         if (auto good = usable(); !good) return good;
-        if (polled() || spun) break;
+        if (header_->shared.flags.load_relaxed() != 0 || spun) break;
         // Full. A receiver at work on another CPU makes room sooner than we could fall asleep.
         if (auto allowed = may_wait(patience); !allowed) return allowed;
         spun = true;
