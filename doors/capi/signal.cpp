@@ -18,7 +18,8 @@ MUSTER_EXPORT sighandler_t signal(int sig, sighandler_t handler) noexcept {
 }
 
 MUSTER_EXPORT sighandler_t sysv_signal(int sig, sighandler_t handler) noexcept {
-    return capi::change_handler(sig, handler, static_cast<std::uint32_t>(SA_RESETHAND) | SA_NODEFER | 0x20000000 /* SA_INTERRUPT */, 0);
+    return capi::change_handler(sig, handler,
+                                static_cast<std::uint32_t>(SA_RESETHAND) | SA_NODEFER | 0x20000000 /* SA_INTERRUPT */, 0);
 }
 
 MUSTER_EXPORT sighandler_t bsd_signal(int, sighandler_t) noexcept __attribute__((alias("signal")));

@@ -13,8 +13,12 @@
 namespace muster::capi {
 
 // The C library keeps two signals to itself, and answers as if they did not exist.
-inline constexpr bool is_library_signal(int sig) { return sig == 32 || sig == 33; }
-inline constexpr bool is_program_signal(int sig) { return sig >= 1 && sig <= platform::kSignalMax && !is_library_signal(sig); }
+inline constexpr bool is_library_signal(int sig) {
+    return sig == 32 || sig == 33;
+}
+inline constexpr bool is_program_signal(int sig) {
+    return sig >= 1 && sig <= platform::kSignalMax && !is_library_signal(sig);
+}
 inline constexpr std::uint64_t kLibrarySignals = platform::signal_bit(32) | platform::signal_bit(33);
 
 // Signals for which siginterrupt() asked that signal() does not restart calls.

@@ -33,6 +33,12 @@ int change_one(int how, int sig) {
 }
 }  // namespace
 
-MUSTER_EXPORT int sighold(int sig) noexcept { return change_one(SIG_BLOCK, sig); }
-MUSTER_EXPORT int sigrelse(int sig) noexcept { return change_one(SIG_UNBLOCK, sig); }
-MUSTER_EXPORT int sigignore(int sig) noexcept { return capi::change_handler(sig, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0; }
+MUSTER_EXPORT int sighold(int sig) noexcept {
+    return change_one(SIG_BLOCK, sig);
+}
+MUSTER_EXPORT int sigrelse(int sig) noexcept {
+    return change_one(SIG_UNBLOCK, sig);
+}
+MUSTER_EXPORT int sigignore(int sig) noexcept {
+    return capi::change_handler(sig, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0;
+}

@@ -29,7 +29,7 @@ std::string render(Form form, std::string_view bytes, std::uint32_t priority, bo
     switch (form) {
         case Form::raw: return std::string(bytes);
         case Form::lines: return std::string(bytes) + "\n";
-        case Form::hex: return fmt::format("# priority {}, {} bytes\n", priority, bytes.size()) + hex_dump(bytes);
+        case Form::hex: return fmt::format("# priority {}, {}\n", priority, counted(bytes.size(), "byte")) + hex_dump(bytes);
         case Form::json: {
             Json json{{"priority", priority}, {"size", bytes.size()}};
             if (is_utf8(bytes)) json["text"] = bytes;

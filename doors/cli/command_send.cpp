@@ -47,8 +47,8 @@ private:
     [[noreturn]] void stop(const Error& error, std::size_t size_bytes, std::uint64_t line) const {
         Failure failure = explain(error, Doing::sending, global_);
         if (error == EMSGSIZE)
-            failure.text = fmt::format("{}: a message of {} bytes is too long; at most {} go into one. --stream cuts long input into messages", queue_.name(),
-                                       size_bytes, queue_.message_size_bytes_max());
+            failure.text = fmt::format("{}: a message of {} is too long; at most {} go into one. --stream cuts long input into messages", queue_.name(),
+                                       counted(size_bytes, "byte"), queue_.message_size_bytes_max());
         if (line > 0) failure.text += fmt::format(" (line {})", line);
         if (messages_ > 0) failure.text += fmt::format("; {} before it {} sent", messages_, messages_ == 1 ? "was" : "were");
         throw failure;
@@ -69,8 +69,8 @@ void send_whole(Sender& sender, int fd, const Options& options, const MessageQue
         if (filled == message.size()) message.resize(std::min(queue.message_size_bytes_max() + 1, filled * 2));
         filled += read_some(fd, std::as_writable_bytes(std::span(message)).subspan(filled), ended, input_name(options));
         if (filled > queue.message_size_bytes_max())
-            fail(kError, fmt::format("{}: more than {} bytes, the longest message {} takes; --stream sends input of any length, --lines a message a line",
-                                     input_name(options), queue.message_size_bytes_max(), queue.name()));
+            fail(kError, fmt::format("{}: more than {}, the longest message {} takes; --stream sends input of any length, --lines a message a line",
+                                     input_name(options), counted(queue.message_size_bytes_max(), "byte"), queue.name()));
     }
     sender.send(std::string_view(message).substr(0, filled));
 }

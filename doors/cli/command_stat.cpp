@@ -21,7 +21,7 @@ struct Facts {
 std::string line(std::string_view label, std::string_view value) { return fmt::format("  {:<14}{}\n", label, value); }
 
 std::string bytes_text(std::uint64_t bytes) {
-    return bytes < 1024 ? fmt::format("{} bytes", bytes) : fmt::format("{} bytes ({})", bytes, human_bytes(bytes));
+    return bytes < 1024 ? counted(bytes, "byte") : fmt::format("{} bytes ({})", bytes, human_bytes(bytes));
 }
 
 std::string when_and_who(Time time, std::int32_t pid) {
@@ -40,7 +40,7 @@ std::string text_of(const Facts& facts) {
         const QueueStatus& queue = *facts.queue;
         text += line("messages", fmt::format("{} of {}", queue.messages, queue.messages_max));
         text += line("message size", fmt::format("at most {}", bytes_text(queue.message_size_bytes_max)));
-        text += line("waiting", fmt::format("{} receivers, {} senders", queue.receivers_waiting, queue.senders_waiting));
+        text += line("waiting", fmt::format("{}, {}", counted(queue.receivers_waiting, "receiver"), counted(queue.senders_waiting, "sender")));
         text += line("notify", queue.notify_pid == 0 ? "nobody" : "process " + process_name(queue.notify_pid));
     }
     text += line("memory", bytes_text(object.bytes_allocated));

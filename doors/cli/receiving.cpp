@@ -7,6 +7,7 @@
 #include <utility>
 #include "interrupts.hpp"
 #include "output.hpp"
+#include "units.hpp"
 
 namespace muster::cli {
 
@@ -22,7 +23,7 @@ Result<Taken> Receiver::take(Deadline deadline) {
 std::string Receiver::put_back(const Taken& message, bool& saved) {
     const auto sent = queue_.try_send(message.bytes, message.priority);
     saved = sent.has_value();
-    const std::string what = fmt::format("the message ({} bytes, priority {})", message.bytes.size(), message.priority);
+    const std::string what = fmt::format("the message ({}, priority {})", counted(message.bytes.size(), "byte"), message.priority);
     if (saved) return fmt::format("{} is back in {}, behind others of its priority", what, queue_.name());
     return fmt::format("{} is lost: putting it back failed: {}", what, sent.error().message());
 }

@@ -7,6 +7,7 @@
 #include "progress.hpp"
 #include "receiving.hpp"
 #include "stream_format.hpp"
+#include "units.hpp"
 
 namespace muster::cli {
 namespace {
@@ -48,9 +49,9 @@ private:
 
     static std::string describe(stream::Decoded decoded, std::size_t size_bytes, std::uint32_t priority) {
         switch (decoded) {
-            case stream::Decoded::newer: return "the next message is a block of a newer stream format than this muster knows";
+            case stream::Decoded::newer: return "a message is a block of a newer stream format than this muster knows";
             case stream::Decoded::damaged: return fmt::format("a stream block of {} bytes is damaged (its length or checksum is wrong)", size_bytes);
-            default: return fmt::format("the next message ({} bytes, priority {}) is no part of a stream", size_bytes, priority);
+            default: return fmt::format("a message ({}, priority {}) is no part of the stream", counted(size_bytes, "byte"), priority);
         }
     }
 
@@ -69,10 +70,10 @@ private:
             const auto taken = receiver_.take(dead ? Deadline::now() : deadline);
             if (taken) return *taken;
             if (dead && taken.error() == EAGAIN)
-                fail(kError, fmt::format("{}: the sender (process {}) died; the stream breaks off after {} bytes", queue_.name(), opening_.sender.pid, bytes_));
+                fail(kError, fmt::format("{}: the sender (process {}) died; the stream breaks off after {}", queue_.name(), opening_.sender.pid, counted(bytes_, "byte")));
             if (taken.error() == ETIMEDOUT && deadline.nanoseconds() != limit.nanoseconds()) continue;
             Failure failure = explain(taken.error(), Doing::receiving, global_);
-            if (expected_ > 0) failure.text += fmt::format("; the stream breaks off after {} bytes", bytes_);
+            if (expected_ > 0) failure.text += fmt::format("; the stream breaks off after {}", counted(bytes_, "byte"));
             throw failure;
         }
     }
@@ -107,8 +108,8 @@ private:
         } else if (block.flags == stream::kData) {
             write(block.payload);
         } else if (stream::get_length(block.payload, length) && (block.flags == stream::kEnd || block.flags == stream::kGivenUp)) {
-            if (block.flags == stream::kGivenUp) fail(kError, fmt::format("{}: the sender gave up after {} bytes; the stream is incomplete", queue_.name(), length));
-            if (length != bytes_) broken(fmt::format("the stream should be {} bytes long, but {} arrived", length, bytes_));
+            if (block.flags == stream::kGivenUp) fail(kError, fmt::format("{}: the sender gave up after {}; the stream is incomplete", queue_.name(), counted(length, "byte")));
+            if (length != bytes_) broken(fmt::format("the stream should be {} long, but {} arrived", counted(length, "byte"), bytes_));
             ended_ = true;
         } else {
             broken("a block of the stream is of an unknown kind");
@@ -119,8 +120,8 @@ private:
         const int error = sink_.write({reinterpret_cast<const char*>(payload.data()), payload.size()});
         if (error != 0) {
             // The block cannot go back to its place, so say that the rest is useless, even to a closed pipe.
-            complain(fmt::format("{}: {}; {} bytes of the stream were written, the rest is of no use any more: {} empties the queue", sink_.name(),
-                                 std::strerror(error), bytes_, drain_command()));
+            complain(fmt::format("{}: {}; {} of the stream were written, the rest is of no use any more: {} empties the queue", sink_.name(),
+                                 std::strerror(error), counted(bytes_, "byte"), drain_command()));
             fail(error == EPIPE ? kBrokenPipe : kError, "");
         }
         bytes_ += payload.size();
@@ -129,7 +130,7 @@ private:
 
     [[noreturn]] void broken(std::string_view why, std::string_view instead = "") {
         std::string text = fmt::format("{}: {}", queue_.name(), instead.empty() ? why : instead);
-        if (expected_ > 0) text += fmt::format("; {} bytes were good", bytes_);
+        if (expected_ > 0) text += fmt::format("; {} before it {} good", counted(bytes_, "byte"), bytes_ == 1 ? "was" : "were");
         fail(kError, std::move(text));
     }
 

@@ -8,6 +8,7 @@
 #include "output.hpp"
 #include "progress.hpp"
 #include "stream_format.hpp"
+#include "units.hpp"
 
 namespace muster::cli {
 namespace {
@@ -45,7 +46,7 @@ public:
                 Interrupts::die();
             }
             Failure failure = explain(sent.error(), Doing::sending, global_);
-            failure.text += fmt::format("; the stream breaks off after {} bytes", sum_.bytes);
+            failure.text += fmt::format("; the stream breaks off after {}", counted(sum_.bytes, "byte"));
             throw failure;
         }
         ++sum_.blocks;

@@ -115,6 +115,8 @@ void check_queue_name(std::string_view name) {
         fail(kUsage, fmt::format("{}…: the name is {} bytes long after the slash; at most {} are possible", name.substr(0, 24), name.size() - 1, kBytesMax));
 }
 
+std::string counted(std::uint64_t count, std::string_view noun) { return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s"); }
+
 std::string human_bytes(std::uint64_t bytes) {
     if (bytes < 1024) return fmt::format("{} B", bytes);
     double value = static_cast<double>(bytes);

@@ -71,14 +71,14 @@ Outcome<> Queue::create(int fd, const QueueOptions& options) {
     return platform::done();
 }
 
-Outcome<> Queue::open(int fd) {
+Outcome<> Queue::open(int fd, bool even_damaged) {
     auto mapping = memory::Mapping::open(fd, kFormat, &mapping_damaged_);
     if (!mapping) return mapping.fault();
     const std::uint64_t file_bytes = mapping->bytes();
     auto* header = reinterpret_cast<QueueHeader*>(mapping->start());
     const QueueGeometry geometry = header->geometry;  // our copy
     if (auto checked = check_geometry(geometry, file_bytes); !checked) return checked;
-    if (header->shared.flags.load_relaxed() & kQueueDamaged)
+    if (!even_damaged && (header->shared.flags.load_relaxed() & kQueueDamaged) != 0)
         return Fault{EBADMSG, "the queue was found damaged before; `muster fsck` says more"};
     new (&mapping_) memory::Mapping(std::move(*mapping));
     header_ = header;

@@ -61,7 +61,8 @@ public:
     // Makes the queue in an empty file; it is not ready() yet. Errors: ENOSPC, ENOMEM, EFBIG, EOVERFLOW.
     platform::Outcome<> create(int fd, const QueueOptions& options);
     // Maps an existing queue. Errors: EBADMSG with the reason; nothing is written.
-    platform::Outcome<> open(int fd);
+    // `even_damaged`: also one that somebody found damaged, for check() and repair().
+    platform::Outcome<> open(int fd, bool even_damaged = false);
     Queue() = default;
     Queue(const Queue&) = delete;
 
@@ -75,6 +76,10 @@ public:
     // which they would be received; `message` is shared memory: copy it. Stops when visit returns false.
     using Visit = bool (*)(void* visitor, const std::byte* message, std::size_t length, std::uint64_t priority);
     platform::Outcome<> peek(platform::ThreadState& thread, int fd, bool all, Visit visit, void* visitor);
+
+    // Whether somebody died here whose hold has not been released yet.
+    bool has_dead() const { return dead_actors(); }
+    bool marked_damaged() const { return (header_->shared.flags.load_acquire() & kQueueDamaged) != 0; }
 
     QueueState state() const;
     // Messages in the queue now.

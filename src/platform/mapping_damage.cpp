@@ -22,8 +22,12 @@ constexpr std::uintptr_t kClaimed = 1;
 constexpr unsigned kTables = 8;
 constexpr unsigned kFirstTableBits = 8;
 constexpr unsigned kProbes = 8;
-constexpr unsigned table_bits(unsigned table) { return kFirstTableBits + 2 * table; }
-constexpr std::size_t table_slots(unsigned table) { return std::size_t{1} << table_bits(table); }
+constexpr unsigned table_bits(unsigned table) {
+    return kFirstTableBits + 2 * table;
+}
+constexpr std::size_t table_slots(unsigned table) {
+    return std::size_t{1} << table_bits(table);
+}
 
 constinit Slot first_table[table_slots(0)] = {};
 constinit std::atomic<Slot*> tables[kTables] = {first_table};
@@ -132,8 +136,8 @@ bool replace_lost_page(std::uintptr_t address) {
     // The smallest page a kernel may have is asked for first; one with larger pages refuses the odd address.
     for (std::uintptr_t page_bytes = 4096; page_bytes <= 65536; page_bytes *= 4) {
         const std::uintptr_t page = address & ~(page_bytes - 1);
-        const long mapped = system_call(SYS_mmap, page, page_bytes, PROT_READ | PROT_WRITE,
-                                        MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const long mapped =
+            system_call(SYS_mmap, page, page_bytes, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (mapped == static_cast<long>(page)) return true;
     }
     return false;

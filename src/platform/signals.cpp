@@ -76,13 +76,15 @@ constexpr int kMarkerCode = -0x4d75;
 constexpr std::uintptr_t kDefault = 0;  // SIG_DFL and SIG_IGN, which are no constants to C++
 constexpr std::uintptr_t kIgnore = 1;
 
-constexpr std::uint64_t flag(auto value) { return static_cast<std::uint32_t>(value); }
+constexpr std::uint64_t flag(auto value) {
+    return static_cast<std::uint32_t>(value);
+}
 // Flags that decide what our entry does, and so belong to it; all others are left to the kernel.
 constexpr std::uint64_t kOwnFlags = flag(SA_SIGINFO) | flag(SA_RESETHAND) | flag(SA_RESTART) | flag(SA_ONSTACK);
 
 // Faults of the instruction at hand: blocking one of them turns it into death.
-constexpr std::uint64_t kFaultSignals = signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGILL) | signal_bit(SIGFPE) |
-                                        signal_bit(SIGTRAP) | signal_bit(SIGSYS);
+constexpr std::uint64_t kFaultSignals =
+    signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGILL) | signal_bit(SIGFPE) | signal_bit(SIGTRAP) | signal_bit(SIGSYS);
 // The C library's own: cancellation and set*id() of all threads.
 constexpr std::uint64_t kLibrarySignals = signal_bit(32) | signal_bit(33);
 // The kernel drops the two that cannot be blocked from every mask; a mask is recognised by its value.
@@ -109,8 +111,12 @@ long set_action(int sig, const KernelSigaction* act, KernelSigaction* old) {
     return system_call(SYS_rt_sigaction, sig, act, old, kMaskBytes);
 }
 
-bool is_protected(int sig) { return (sig == SIGSEGV || sig == SIGBUS) && fault_handlers_wanted.load(std::memory_order_acquire); }
-bool is_caught(std::uintptr_t handler) { return handler != kDefault && handler != kIgnore; }
+bool is_protected(int sig) {
+    return (sig == SIGSEGV || sig == SIGBUS) && fault_handlers_wanted.load(std::memory_order_acquire);
+}
+bool is_caught(std::uintptr_t handler) {
+    return handler != kDefault && handler != kIgnore;
+}
 
 // The number of an entry point of ours, or kEntries.
 std::uint32_t entry_of(std::uintptr_t handler) {
@@ -125,7 +131,8 @@ std::uint32_t find_entry(std::uintptr_t handler, std::uint32_t flags) {
     std::uint32_t taken = entries_taken.load(std::memory_order_acquire);
     for (std::uint32_t i = 0; i < taken && i < kEntries; ++i) {
         // SYNC signals.entry (acquire half). Pairs with the store below.
-        if (entries[i].ready.load(std::memory_order_acquire) != 0 && entries[i].handler.load(std::memory_order_relaxed) == handler &&
+        if (entries[i].ready.load(std::memory_order_acquire) != 0 &&
+            entries[i].handler.load(std::memory_order_relaxed) == handler &&
             entries[i].flags.load(std::memory_order_relaxed) == flags)
             return i;
     }
@@ -233,7 +240,8 @@ void send_again(int sig, siginfo_t* info) {
 // The same for a blocked signal of which further instances may be waiting: they have to stay behind this one.
 void send_again_in_order(int sig, siginfo_t* info) {
     std::uint64_t pending = 0;
-    if (sig < kFirstQueuedSignal || system_call(SYS_rt_sigpending, &pending, kMaskBytes) != 0 || (pending & signal_bit(sig)) == 0) {
+    if (sig < kFirstQueuedSignal || system_call(SYS_rt_sigpending, &pending, kMaskBytes) != 0 ||
+        (pending & signal_bit(sig)) == 0) {
         send_again(sig, info);
         return;
     }
@@ -243,11 +251,8 @@ void send_again_in_order(int sig, siginfo_t* info) {
     moved.si_code = kMarkerCode;
     moved.si_ptr = &moved;
     const std::uint64_t only_this = signal_bit(sig);
-    const struct {
-        long seconds, nanoseconds;
-    } at_once{0, 0};
-    const bool is_marked =
-        system_call(SYS_rt_tgsigqueueinfo, system_call(SYS_getpid), system_call(SYS_gettid), sig, &moved) == 0;
+    const struct { long seconds, nanoseconds; } at_once{0, 0};
+    const bool is_marked = system_call(SYS_rt_tgsigqueueinfo, system_call(SYS_getpid), system_call(SYS_gettid), sig, &moved) == 0;
     send_again(sig, info);
     while (is_marked) {
         siginfo_t next;
@@ -309,7 +314,8 @@ constinit std::atomic<bool> fault_handlers_ready = false;
 }  // namespace muster::platform
 
 // Every signal that the program catches, and SIGSEGV and SIGBUS in any case, comes here.
-extern "C" __attribute__((visibility("hidden"), used)) void muster_signal_arrived(int sig, siginfo_t* info, void* frame, std::uint32_t number) {
+extern "C" __attribute__((visibility("hidden"), used)) void muster_signal_arrived(int sig, siginfo_t* info, void* frame,
+                                                                                  std::uint32_t number) {
     using namespace muster::platform;
     auto* context = static_cast<ucontext_t*>(frame);
     const bool fault = is_fault(sig, info);

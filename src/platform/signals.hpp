@@ -26,14 +26,18 @@ struct KernelSigaction {
 };
 
 inline constexpr int kSignalMax = 64;
-inline constexpr std::uint64_t signal_bit(int sig) { return std::uint64_t{1} << (sig - 1); }
+inline constexpr std::uint64_t signal_bit(int sig) {
+    return std::uint64_t{1} << (sig - 1);
+}
 
 // Makes fault_copy() and registered mappings safe against SIGSEGV and SIGBUS. Idempotent and cheap when repeated;
 // those two call it themselves. What the program has installed stays in effect behind it.
 void install_fault_handlers();
 
 extern constinit std::atomic<bool> fault_handlers_ready;
-inline bool fault_handlers_installed() { return fault_handlers_ready.load(std::memory_order_acquire); }
+inline bool fault_handlers_installed() {
+    return fault_handlers_ready.load(std::memory_order_acquire);
+}
 
 // What sigaction(2) is for the program: `old` reports what it had installed, with its own flags.
 long program_sigaction(int sig, const KernelSigaction* act, KernelSigaction* old);

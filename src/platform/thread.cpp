@@ -19,10 +19,13 @@ thread_local constinit robust_list_head own_robust_head __attribute__((tls_model
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr int kWipeOnFork = 18;  // MADV_WIPEONFORK, Linux 4.14
 
-void forget_generation() { __atomic_store_n(&process_generation->number, 0, __ATOMIC_RELAXED); }
+void forget_generation() {
+    __atomic_store_n(&process_generation->number, 0, __ATOMIC_RELAXED);
+}
 
 // The page is published before it carries a number: whoever reads the 0 comes here as well.
 ProcessGeneration& generation_page() {
+    // SYNC thread.generation (acquire half). Pairs with the exchange below.
     ProcessGeneration* page = __atomic_load_n(&process_generation, __ATOMIC_ACQUIRE);
     if (page != &no_generation) return *page;
     static constinit ProcessGeneration unwiped{0};
@@ -31,7 +34,7 @@ ProcessGeneration& generation_page() {
     const bool is_wiped = is_mapped && system_call(SYS_madvise, mapped, kPageBytes, kWipeOnFork) == 0;
     auto* made = is_wiped ? reinterpret_cast<ProcessGeneration*>(mapped) : &unwiped;
     if (!is_wiped && is_mapped) unmap(reinterpret_cast<void*>(mapped), kPageBytes);
-    // SYNC thread.generation (release half). Carries: the zeroed page. Pairs with the load above.
+    // SYNC thread.generation (release half). Carries: the zeroed page.
     if (!__atomic_compare_exchange_n(&process_generation, &page, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         if (is_wiped) unmap(made, kPageBytes);
         return *page;

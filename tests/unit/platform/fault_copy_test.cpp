@@ -19,8 +19,12 @@
 
 // The sanitizer's own handlers would answer in place of the default action.
 #define NO_HANDLERS "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0:allow_user_segv_handler=1"
-extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return NO_HANDLERS; }
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return NO_HANDLERS; }
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
+    return NO_HANDLERS;
+}
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+    return NO_HANDLERS;
+}
 
 namespace {
 
@@ -72,7 +76,9 @@ struct Mask {
     sigset_t before;
 };
 
-bool copy(void* to, const void* from, std::size_t bytes) { return fault_copy(current_thread(), to, from, bytes); }
+bool copy(void* to, const void* from, std::size_t bytes) {
+    return fault_copy(current_thread(), to, from, bytes);
+}
 
 // How a child that runs `body` ended: its exit status, or 1000 + the signal.
 template <class Body>
@@ -91,9 +97,10 @@ void expect_every_fault() {
     Fenced good(2);
     Fenced bad(2);
     char buffer[2 * kPage];
-    for (std::size_t bytes : {std::size_t{1}, std::size_t{3}, std::size_t{7}, std::size_t{8}, std::size_t{15}, std::size_t{16}, std::size_t{31},
-                              std::size_t{33}, std::size_t{64}, std::size_t{100}, std::size_t{128}, std::size_t{129}, std::size_t{200},
-                              std::size_t{256}, std::size_t{600}, std::size_t{4096}, std::size_t{5000}}) {
+    for (std::size_t bytes :
+         {std::size_t{1}, std::size_t{3}, std::size_t{7}, std::size_t{8}, std::size_t{15}, std::size_t{16}, std::size_t{31},
+          std::size_t{33}, std::size_t{64}, std::size_t{100}, std::size_t{128}, std::size_t{129}, std::size_t{200},
+          std::size_t{256}, std::size_t{600}, std::size_t{4096}, std::size_t{5000}}) {
         EXPECT_TRUE(copy(good.end() - bytes, buffer, bytes)) << bytes;
         EXPECT_TRUE(copy(buffer, good.end() - bytes, bytes)) << bytes;
         for (std::size_t inside = 0; inside < bytes; inside += 1 + bytes / 40) {
@@ -155,7 +162,9 @@ TEST(FaultCopy, LargeSizes) {
     }
 }
 
-TEST(FaultCopy, FaultsAtEitherSide) { expect_every_fault(); }
+TEST(FaultCopy, FaultsAtEitherSide) {
+    expect_every_fault();
+}
 
 TEST(FaultCopy, NothingToCopyNeverFaults) {
     EXPECT_TRUE(copy(nullptr, nullptr, 0));

@@ -1,165 +1,17 @@
 // Signal handlers through Muster's entry points behave as the kernel's own (mask, SA_NODEFER, SA_RESETHAND, SA_ONSTACK,
 // SA_RESTART, queue order, what sigaction reports: each scenario runs both ways and the records are compared), wait
-// for the end of a critical section with their siginfo, and find a sleeping call already out of its object. Faults:
-// the default still kills with the right signal, ignored ones too, the program's SIGSEGV handler sees its si_addr,
-// may siglongjmp and may run on its alternate stack. errno is left alone.
-#include "platform/signals.hpp"
-#include <gtest/gtest.h>
+// for the end of a critical section with their siginfo, and find a sleeping call already out of its object. errno is
+// left alone.
 #include <setjmp.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
-#include <string>
 #include <thread>
 #include <vector>
-#include "platform/fault_copy.hpp"
-#include "platform/syscall.hpp"
-#include "platform/thread.hpp"
-
-// The sanitizer's own handlers would answer in place of the default action.
-#define NO_HANDLERS "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:handle_abort=0:allow_user_segv_handler=1"
-extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return NO_HANDLERS; }
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return NO_HANDLERS; }
+#include "signal_scenarios.hpp"
 
 namespace {
 
-using namespace muster::platform;
-using Handler = void (*)(int, siginfo_t*, void*);
-
-// Through Muster or past it.
-enum class By { kernel, muster };
-
-#if defined(__x86_64__)
-extern "C" void muster_signal_return();
-constexpr std::uint64_t kNeedsRestorer = 0x04000000;
-#endif
-
-long set_action(By by, int sig, const KernelSigaction* act, KernelSigaction* old) {
-    if (by == By::muster) return program_sigaction(sig, act, old);
-    KernelSigaction given{};
-    if (act != nullptr) given = *act;
-#if defined(__x86_64__)
-    given.flags |= kNeedsRestorer;
-    given.restorer = reinterpret_cast<std::uintptr_t>(&muster_signal_return);
-#endif
-    // Not by the C library, whose function a sanitizer wraps.
-    return system_call(SYS_rt_sigaction, sig, act != nullptr ? &given : nullptr, old, 8);
-}
-
-void handle(By by, int sig, Handler handler, std::uint64_t flags = SA_SIGINFO, std::uint64_t mask = 0) {
-    const KernelSigaction act{reinterpret_cast<std::uintptr_t>(handler), flags, 0, mask};
-    if (set_action(by, sig, &act, nullptr) != 0) abort();
-}
-void handle(int sig, Handler handler, std::uint64_t flags = SA_SIGINFO, std::uint64_t mask = 0) {
-    handle(By::muster, sig, handler, flags, mask);
-}
-void set_plain(int sig, std::uintptr_t disposition) {
-    const KernelSigaction act{disposition, 0, 0, 0};
-    if (program_sigaction(sig, &act, nullptr) != 0) abort();
-}
-
-std::uint64_t mask_now() {
-    std::uint64_t mask = 0;
-    change_signal_mask(SIG_BLOCK, nullptr, &mask);
-    return mask;
-}
-void change_mask(int how, std::uint64_t set) { change_signal_mask(how, &set, nullptr); }
-
-void send_to_myself(int sig) { ::syscall(SYS_tgkill, getpid(), ::syscall(SYS_gettid), sig); }
-void queue_to_myself(int sig, int value) {
-    siginfo_t info = {};
-    info.si_code = SI_QUEUE;
-    info.si_pid = getpid();
-    info.si_uid = getuid();
-    info.si_value.sival_int = value;
-    ::syscall(SYS_rt_tgsigqueueinfo, getpid(), ::syscall(SYS_gettid), sig, &info);
-}
-
-// What handlers saw, in a form that needs no allocation.
-char record[1 << 16];
-std::size_t record_length;
-void note(const char* text, long value) {
-    char digits[24];
-    int count = 0;
-    auto rest = static_cast<unsigned long>(value);
-    do digits[count++] = "0123456789abcdef"[rest % 16];
-    while ((rest /= 16) != 0);
-    if (record_length + std::strlen(text) + 30 > sizeof record) return;
-    for (; *text != '\0'; ++text) record[record_length++] = *text;
-    record[record_length++] = '=';
-    while (count > 0) record[record_length++] = digits[--count];
-    record[record_length++] = ' ';
-}
-
-// How a child that runs `body` ended: its exit status, or 1000 + the signal. What it noted goes to `noted`.
-template <class Body>
-int outcome_of_child(Body body, std::string* noted = nullptr) {
-    int pipe_ends[2];
-    if (pipe(pipe_ends) != 0) return -1;
-    const pid_t child = fork();
-    if (child == 0) {
-        record_length = 0;
-        body();
-        if (write(pipe_ends[1], record, record_length) < 0) _exit(99);
-        _exit(testing::Test::HasFailure() ? 98 : 0);
-    }
-    close(pipe_ends[1]);
-    char buffer[4096];
-    for (ssize_t got; (got = read(pipe_ends[0], buffer, sizeof buffer)) > 0;)
-        if (noted != nullptr) noted->append(buffer, static_cast<std::size_t>(got));
-    close(pipe_ends[0]);
-    int status = 0;
-    waitpid(child, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
-// Runs the scenario both ways, each in a child.
-template <class Scenario>
-void expect_same(Scenario scenario, int status = 0) {
-    std::string by_kernel, by_muster;
-    EXPECT_EQ(outcome_of_child([&] { scenario(By::kernel); }, &by_kernel), status);
-    EXPECT_EQ(outcome_of_child([&] { scenario(By::muster); }, &by_muster), status);
-    EXPECT_EQ(by_kernel, by_muster);
-    if (status == 0) {
-        EXPECT_FALSE(by_kernel.empty());
-    }
-}
-
-By by_now;
-char alternate_stack[1 << 16];
-
-// Apart, so that nothing of it is kept over a siglongjmp.
-[[gnu::noinline]] bool copies_from_null() {
-    char byte;
-    return fault_copy(current_thread(), &byte, nullptr, 1);
-}
-
-void note_disposition(int sig) {
-    KernelSigaction act{};
-    note("result", set_action(by_now, sig, nullptr, &act));
-    note("handler", act.handler == 0 ? 0 : act.handler == 1 ? 1 : 2);
-    note("flags", static_cast<long>(act.flags));
-    note("mask", static_cast<long>(act.mask));
-}
-
-void observe(int sig, siginfo_t* info, void* context) {
-    char here;
-    note("sig", sig);
-    KernelSigaction act{};
-    set_action(by_now, sig, nullptr, &act);
-    // Without SA_SIGINFO the kernel leaves the structure unfilled.
-    if ((act.flags & SA_SIGINFO) != 0) note("code", info->si_code);
-    note("context", context != nullptr);
-    note("blocked", static_cast<long>(mask_now()));
-    note("alternate", &here >= alternate_stack && &here < alternate_stack + sizeof alternate_stack);
-    note_disposition(sig);
-}
+using namespace muster::signal_tests;
 
 // ---- the same as the kernel ----
 
@@ -233,9 +85,12 @@ TEST(SameAsKernel, InterruptsOrRestartsCalls) {
             if (pipe(ends) != 0) abort();
             static int count;
             count = 0;
-            handle(by, SIGALRM, [](int, siginfo_t*, void*) {
-                if (++count == 2 && write(ends[1], "x", 1) != 1) abort();
-            }, restarts ? SA_RESTART : 0);
+            handle(
+                by, SIGALRM,
+                [](int, siginfo_t*, void*) {
+                    if (++count == 2 && write(ends[1], "x", 1) != 1) abort();
+                },
+                restarts ? SA_RESTART : 0);
             const itimerval often{{0, 10'000}, {0, 10'000}};
             setitimer(ITIMER_REAL, &often, nullptr);
             char byte;
@@ -310,7 +165,9 @@ TEST(Signals, HandlerAndFlagsAreNeverTorn) {
                           handle(SIGUSR1, plain, SA_RESTART);
                           KernelSigaction old{};
                           program_sigaction(SIGUSR1, nullptr, &old);
-                          if (old.handler != reinterpret_cast<std::uintptr_t>(static_cast<Handler>(plain)) || (old.flags & SA_SIGINFO) != 0) _exit(3);
+                          if (old.handler != reinterpret_cast<std::uintptr_t>(static_cast<Handler>(plain)) ||
+                              (old.flags & SA_SIGINFO) != 0)
+                              _exit(3);
                       }
                   });
                   for (int i = 0; i < 50'000; ++i) send_to_myself(SIGUSR1);
@@ -327,7 +184,8 @@ TEST(Signals, ManyHandlersAreMoreThanThereAreEntries) {
                   for (std::uintptr_t i = 0; i < 1000; ++i) {
                       const KernelSigaction act{0x10000 + i * 16, SA_RESTART, 0, 0};
                       KernelSigaction old{};
-                      if (program_sigaction(SIGUSR2, &act, nullptr) != 0 || program_sigaction(SIGUSR2, nullptr, &old) != 0) _exit(1);
+                      if (program_sigaction(SIGUSR2, &act, nullptr) != 0 || program_sigaction(SIGUSR2, nullptr, &old) != 0)
+                          _exit(1);
                       if (old.handler != act.handler) _exit(2);
                   }
                   handle(SIGUSR1, note_value);
@@ -564,11 +422,14 @@ TEST(Sleep, CallLeavesItsObjectBeforeTheHandlerRuns) {
         for (bool is_fault : {false, true})
             EXPECT_EQ(outcome_of_child([=] {
                           static sigjmp_buf there;
-                          handle(is_fault ? SIGSEGV : SIGUSR1, [](int sig, siginfo_t*, void*) {
-                              handler_order = ++order_now;
-                              EXPECT_EQ(this_thread_state.sleeping, nullptr);
-                              if (sig == SIGSEGV) siglongjmp(there, 1);
-                          }, restarts ? SA_RESTART : 0);
+                          handle(
+                              is_fault ? SIGSEGV : SIGUSR1,
+                              [](int sig, siginfo_t*, void*) {
+                                  handler_order = ++order_now;
+                                  EXPECT_EQ(this_thread_state.sleeping, nullptr);
+                                  if (sig == SIGSEGV) siglongjmp(there, 1);
+                              },
+                              restarts ? SA_RESTART : 0);
                           Sleeper sleeper;
                           sleeper.before_handler = [](Sleeping* self, bool handler_restarts) {
                               static_cast<Sleeper*>(self)->order = ++order_now;
@@ -577,8 +438,10 @@ TEST(Sleep, CallLeavesItsObjectBeforeTheHandlerRuns) {
                           ThreadState& thread = current_thread();
                           thread.sleeping = &sleeper;
                           if (sigsetjmp(there, 1) == 0) {
-                              if (is_fault) *reinterpret_cast<volatile char*>(8) = 1;
-                              else send_to_myself(SIGUSR1);
+                              if (is_fault)
+                                  *reinterpret_cast<volatile char*>(8) = 1;
+                              else
+                                  send_to_myself(SIGUSR1);
                           }
                           EXPECT_EQ(sleeper.order, 1);
                           EXPECT_EQ(handler_order, 2);
@@ -586,167 +449,6 @@ TEST(Sleep, CallLeavesItsObjectBeforeTheHandlerRuns) {
                           EXPECT_EQ(thread.sleeping, nullptr);
                       }),
                       0);
-}
-
-// ---- faults ----
-
-void touch(std::uintptr_t address) { *reinterpret_cast<volatile char*>(address) = 1; }
-
-TEST(Fault, DefaultKills) {
-    EXPECT_EQ(outcome_of_child([] {
-                  install_fault_handlers();
-                  touch(8);
-              }),
-              1000 + SIGSEGV);
-    for (int sig : {SIGSEGV, SIGBUS})
-        EXPECT_EQ(outcome_of_child([sig] {
-                      install_fault_handlers();
-                      kill(getpid(), sig);
-                      pause();
-                  }),
-                  1000 + sig);
-}
-
-TEST(Fault, DefaultKillsInsideASection) {
-    EXPECT_EQ(outcome_of_child([] {
-                  install_fault_handlers();
-                  enter_section(current_thread());
-                  touch(8);
-              }),
-              1000 + SIGSEGV);
-}
-
-TEST(Fault, IgnoredFaultKillsIgnoredSignalDoesNot) {
-    EXPECT_EQ(outcome_of_child([] {
-                  install_fault_handlers();
-                  set_plain(SIGSEGV, 1);
-                  KernelSigaction old{};
-                  program_sigaction(SIGSEGV, nullptr, &old);
-                  EXPECT_EQ(old.handler, 1u);
-                  kill(getpid(), SIGSEGV);
-                  send_to_myself(SIGSEGV);
-              }),
-              0);
-    EXPECT_EQ(outcome_of_child([] {
-                  set_plain(SIGSEGV, 1);
-                  install_fault_handlers();
-                  touch(8);
-              }),
-              1000 + SIGSEGV);
-}
-
-TEST(Fault, BlockedFaultKills) {
-    EXPECT_EQ(outcome_of_child([] {
-                  install_fault_handlers();
-                  handle(SIGSEGV, note_value);
-                  change_mask(SIG_BLOCK, signal_bit(SIGSEGV));
-                  touch(8);
-              }),
-              1000 + SIGSEGV);
-}
-
-sigjmp_buf after_fault;
-void* fault_address;
-int fault_code;
-void remember_fault(int, siginfo_t* info, void*) {
-    fault_address = info->si_addr;
-    fault_code = info->si_code;
-    siglongjmp(after_fault, 1);
-}
-
-TEST(Fault, ProgramsHandlerSeesItsOwn) {
-    // Installed before ours, through Muster or past it, or after.
-    for (int when = 0; when < 3; ++when)
-        EXPECT_EQ(outcome_of_child([when] {
-                      if (when == 0) handle(By::kernel, SIGSEGV, remember_fault);
-                      if (when == 1) handle(By::muster, SIGSEGV, remember_fault);
-                      install_fault_handlers();
-                      if (when == 2) handle(By::muster, SIGSEGV, remember_fault);
-                      KernelSigaction old{};
-                      program_sigaction(SIGSEGV, nullptr, &old);
-                      EXPECT_EQ(old.handler, reinterpret_cast<std::uintptr_t>(&remember_fault));
-                      for (const std::uintptr_t address : {8u, 16u, 64u, 4088u}) {
-                          if (sigsetjmp(after_fault, 1) == 0) {
-                              touch(address);
-                              ADD_FAILURE();
-                          }
-                          EXPECT_EQ(fault_address, reinterpret_cast<void*>(address));
-                          EXPECT_EQ(fault_code, SEGV_MAPERR);
-                          EXPECT_FALSE(copies_from_null());
-                      }
-                  }),
-                  0);
-}
-
-TEST(Fault, BadPointerInsideTheProgramsOwnHandler) {
-    EXPECT_EQ(outcome_of_child([] {
-                  handle(SIGSEGV, [](int, siginfo_t*, void*) {
-                      note("copied", copies_from_null());
-                  });
-                  EXPECT_FALSE(copies_from_null());
-                  send_to_myself(SIGSEGV);
-                  EXPECT_FALSE(copies_from_null());
-                  EXPECT_EQ(std::string(record, record_length), "copied=0 ");
-              }),
-              0);
-}
-
-TEST(Fault, OneShotHandlerIsNotUsedUpByOurFaults) {
-    EXPECT_EQ(outcome_of_child([] {
-                  handle(SIGSEGV, remember_fault, SA_SIGINFO | static_cast<std::uint32_t>(SA_RESETHAND));
-                  for (int i = 0; i < 3; ++i) EXPECT_FALSE(copies_from_null());
-                  if (sigsetjmp(after_fault, 1) == 0) touch(8);
-                  EXPECT_EQ(fault_address, reinterpret_cast<void*>(8));
-                  for (int i = 0; i < 3; ++i) EXPECT_FALSE(copies_from_null());
-                  touch(16);
-              }),
-              1000 + SIGSEGV);
-}
-
-TEST(Fault, HandlerOnTheAlternateStackMeetsAStackOverflow) {
-    struct Deep {
-        static long down(long depth) {
-            volatile char room[4096];
-            room[0] = static_cast<char>(depth);
-            return depth > 1'000'000'000 ? 0 : down(depth + 1) + room[0];
-        }
-    };
-    EXPECT_EQ(outcome_of_child([] {
-                  install_fault_handlers();
-                  const stack_t stack{alternate_stack, 0, sizeof alternate_stack};
-                  sigaltstack(&stack, nullptr);
-                  handle(SIGSEGV, [](int, siginfo_t*, void*) {
-                      char here;
-                      _exit(&here >= alternate_stack && &here < alternate_stack + sizeof alternate_stack ? 42 : 43);
-                  }, SA_SIGINFO | SA_ONSTACK);
-                  Deep::down(0);
-              }),
-              42);
-}
-
-TEST(Fault, HandlerThatRepairsAndReturnsGoesOn) {
-    static char* page;
-    EXPECT_EQ(outcome_of_child([] {
-                  page = static_cast<char*>(mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-                  install_fault_handlers();
-                  handle(SIGSEGV, [](int, siginfo_t*, void*) { mprotect(page, 4096, PROT_READ | PROT_WRITE); }, 0);
-                  *static_cast<volatile char*>(page) = 7;
-                  EXPECT_EQ(*page, 7);
-              }),
-              0);
-}
-
-TEST(Fault, ForeignHandlerSetPastUsStaysInEffect) {
-    EXPECT_EQ(outcome_of_child([] {
-                  install_fault_handlers();
-                  handle(By::kernel, SIGSEGV, remember_fault);
-                  KernelSigaction old{};
-                  program_sigaction(SIGSEGV, nullptr, &old);
-                  EXPECT_EQ(old.handler, reinterpret_cast<std::uintptr_t>(&remember_fault));
-                  if (sigsetjmp(after_fault, 1) == 0) touch(24);
-                  EXPECT_EQ(fault_address, reinterpret_cast<void*>(24));
-              }),
-              0);
 }
 
 }  // namespace

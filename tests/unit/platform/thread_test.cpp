@@ -15,7 +15,9 @@ namespace {
 
 using namespace muster::platform;
 
-std::uint32_t kernel_thread_id() { return static_cast<std::uint32_t>(::syscall(SYS_gettid)); }
+std::uint32_t kernel_thread_id() {
+    return static_cast<std::uint32_t>(::syscall(SYS_gettid));
+}
 
 robust_list_head* kernel_robust_head() {
     robust_list_head* head = nullptr;
@@ -33,7 +35,9 @@ int in_child(pid_t child, Body body) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-pid_t raw_clone() { return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)); }
+pid_t raw_clone() {
+    return static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+}
 
 TEST(Thread, IsPreparedOnce) {
     ThreadState& thread = current_thread();
@@ -63,68 +67,74 @@ TEST(Thread, EachThreadHasItsOwn) {
 
 TEST(Thread, ThreadsOfAFreshChildMeetInPreparation) {
     for (int round = 0; round < 50; ++round) {
-        EXPECT_EQ(in_child(fork(), [] {
-                      std::atomic<bool> go = false;
-                      std::atomic<std::uint32_t> numbers[4] = {};
-                      std::vector<std::thread> threads;
-                      for (auto& number : numbers)
-                          threads.emplace_back([&] {
-                              while (!go) {
-                              }
-                              number = current_thread().generation;
-                          });
-                      go = true;
-                      for (auto& thread : threads) thread.join();
-                      bool same = numbers[0] != 0;
-                      for (auto& number : numbers) same = same && number == numbers[0];
-                      return same && current_thread().generation == numbers[0];
-                  }),
+        EXPECT_EQ(in_child(fork(),
+                           [] {
+                               std::atomic<bool> go = false;
+                               std::atomic<std::uint32_t> numbers[4] = {};
+                               std::vector<std::thread> threads;
+                               for (auto& number : numbers)
+                                   threads.emplace_back([&] {
+                                       while (!go) {
+                                       }
+                                       number = current_thread().generation;
+                                   });
+                               go = true;
+                               for (auto& thread : threads) thread.join();
+                               bool same = numbers[0] != 0;
+                               for (auto& number : numbers) same = same && number == numbers[0];
+                               return same && current_thread().generation == numbers[0];
+                           }),
                   0);
     }
 }
 
 TEST(Thread, ForkIsNoticed) {
     const ThreadState before = current_thread();
-    EXPECT_EQ(in_child(fork(), [&] {
-                  const ThreadState& now = current_thread();
-                  return now.thread_id == kernel_thread_id() && now.thread_id != before.thread_id &&
-                         now.generation != before.generation && now.robust == kernel_robust_head();
-              }),
+    EXPECT_EQ(in_child(fork(),
+                       [&] {
+                           const ThreadState& now = current_thread();
+                           return now.thread_id == kernel_thread_id() && now.thread_id != before.thread_id &&
+                                  now.generation != before.generation && now.robust == kernel_robust_head();
+                       }),
               0);
     EXPECT_EQ(current_thread().generation, before.generation);
 }
 
 TEST(Thread, RawCloneIsNoticedAndGetsADeathNotice) {
     const ThreadState before = current_thread();
-    EXPECT_EQ(in_child(raw_clone(), [&] {
-                  const ThreadState& now = current_thread();
-                  return now.thread_id == kernel_thread_id() && now.generation != before.generation && now.robust != nullptr &&
-                         now.robust == kernel_robust_head() && now.robust->list.next == &now.robust->list;
-              }),
+    EXPECT_EQ(in_child(raw_clone(),
+                       [&] {
+                           const ThreadState& now = current_thread();
+                           return now.thread_id == kernel_thread_id() && now.generation != before.generation &&
+                                  now.robust != nullptr && now.robust == kernel_robust_head() &&
+                                  now.robust->list.next == &now.robust->list;
+                       }),
               0);
 }
 
 TEST(Thread, GrandchildOfAnUnpreparedChildDiffersFromBoth) {
     const std::uint32_t before = current_thread().generation;
     // The child never asks; its child copies the grandparent's state.
-    EXPECT_EQ(in_child(raw_clone(), [&] {
-                  return in_child(raw_clone(), [&] {
-                             const ThreadState& now = current_thread();
-                             return now.generation != before && now.thread_id == kernel_thread_id();
-                         }) == 0;
-              }),
+    EXPECT_EQ(in_child(raw_clone(),
+                       [&] {
+                           return in_child(raw_clone(), [&] {
+                                      const ThreadState& now = current_thread();
+                                      return now.generation != before && now.thread_id == kernel_thread_id();
+                                  }) == 0;
+                       }),
               0);
 }
 
 TEST(Thread, NumbersDifferDownALine) {
     const std::uint32_t parent = current_thread().generation;
-    EXPECT_EQ(in_child(fork(), [&] {
-                  const std::uint32_t child = current_thread().generation;
-                  return child != parent && in_child(fork(), [&] {
-                                                const std::uint32_t grandchild = current_thread().generation;
-                                                return grandchild != child && grandchild != parent;
-                                            }) == 0;
-              }),
+    EXPECT_EQ(in_child(fork(),
+                       [&] {
+                           const std::uint32_t child = current_thread().generation;
+                           return child != parent && in_child(fork(), [&] {
+                                                         const std::uint32_t grandchild = current_thread().generation;
+                                                         return grandchild != child && grandchild != parent;
+                                                     }) == 0;
+                       }),
               0);
 }
 
@@ -137,7 +147,8 @@ TEST(Thread, StateCopiedInsideASectionIsReset) {
     thread.sleeping = &sleeping;
     const int status = in_child(fork(), [&] {
         const ThreadState& now = current_thread();
-        return now.section_depth == 0 && now.deferred_signals == 0 && now.sleeping == nullptr && now.robust->list_op_pending == nullptr;
+        return now.section_depth == 0 && now.deferred_signals == 0 && now.sleeping == nullptr &&
+               now.robust->list_op_pending == nullptr;
     });
     thread.sleeping = nullptr;
     restore_death_notice(thread, before);
