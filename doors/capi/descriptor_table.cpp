@@ -1,5 +1,4 @@
 #include "descriptor_table.hpp"
-#include <sys/single_threaded.h>
 #include <cstdio>
 #include <new>
 #include "notify.hpp"
@@ -12,16 +11,9 @@ namespace muster::capi {
 using platform::Fault;
 using platform::Outcome;
 
-namespace {
+constinit std::atomic<TablePage*> table_pages[kTablePages];
 
-// An entry is the queue's address with the access mode in its low bits.
-constexpr std::uintptr_t kAccessMask = 3;
-constexpr unsigned kEntriesPerPage = 4096 / sizeof(std::atomic<std::uintptr_t>);
-constexpr unsigned kPages = 2048;  // over a million descriptors, the kernel's default fs.nr_open
-struct Page {
-    std::atomic<std::uintptr_t> entries[kEntriesPerPage];
-};
-std::atomic<Page*> pages[kPages];
+namespace {
 
 constexpr unsigned kQueuesPerChunk = 32;
 struct Chunk {
@@ -31,35 +23,21 @@ struct Chunk {
 std::atomic<Chunk*> chunks{nullptr};
 PrivateLock opening;
 
-std::atomic<std::uintptr_t>* entry_of(int descriptor, bool make) {
-    if (descriptor < 0 || static_cast<unsigned>(descriptor) >= kPages * kEntriesPerPage) return nullptr;
-    std::atomic<Page*>& place = pages[static_cast<unsigned>(descriptor) / kEntriesPerPage];
-    Page* page = place.load(std::memory_order_acquire);
+std::atomic<std::uintptr_t>* make_entry(int descriptor) {
+    if (descriptor < 0 || static_cast<unsigned>(descriptor) >= kTablePages * kEntriesPerPage) return nullptr;
+    std::atomic<TablePage*>& place = table_pages[static_cast<unsigned>(descriptor) / kEntriesPerPage];
+    TablePage* page = place.load(std::memory_order_acquire);
     if (page == nullptr) {
-        if (!make) return nullptr;
-        const long memory = platform::map_private_zeroes(sizeof(Page));
+        const long memory = platform::map_private_zeroes(sizeof(TablePage));
         if (memory < 0 && memory > -4096) return nullptr;
-        Page* mine = reinterpret_cast<Page*>(memory);
+        auto* mine = reinterpret_cast<TablePage*>(memory);
         if (place.compare_exchange_strong(page, mine, std::memory_order_acq_rel)) page = mine;
-        else platform::unmap(mine, sizeof(Page));
+        else platform::unmap(mine, sizeof(TablePage));
     }
     return &page->entries[static_cast<unsigned>(descriptor) % kEntriesPerPage];
 }
 
 OpenQueue* queue_of(std::uintptr_t entry) { return reinterpret_cast<OpenQueue*>(entry & ~kAccessMask); }
-
-// One more reference, unless the last is gone.
-bool hold_reference(OpenQueue& queue) {
-    std::uint32_t count = queue.references.load(std::memory_order_relaxed);
-    if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
-        if (count == 0) return false;
-        queue.references.store(count + 1, std::memory_order_relaxed);
-        return true;
-    }
-    while (count != 0)
-        if (queue.references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) return true;
-    return false;
-}
 
 void drop_descriptor(OpenQueue* queue, bool tell) {
     if (tell) end_notification(*queue);
@@ -70,15 +48,7 @@ int open_fifo_to_tell(objects::Queue& queue);
 
 }  // namespace
 
-void release(OpenQueue* queue) {
-    if (__libc_single_threaded) {
-        const std::uint32_t count = queue->references.load(std::memory_order_relaxed);
-        if (__builtin_expect(count > 1, 1)) {
-            queue->references.store(count - 1, std::memory_order_relaxed);
-            return;
-        }
-    }
-    if (queue->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+void release_last(OpenQueue* queue) {
     PrivateLock::Hold hold(opening);
     // Found anew between the last release and now? Then it lives on.
     if (queue->references.load(std::memory_order_acquire) != 0 || queue->inode == 0) return;
@@ -91,37 +61,13 @@ void release(OpenQueue* queue) {
     queue->queue.~Queue();
 }
 
-QueueHold::~QueueHold() {
-    if (queue_ != nullptr) release(queue_);
-}
-
-bool is_known_queue(int descriptor) {
-    if (descriptor < 0 || static_cast<unsigned>(descriptor) >= kPages * kEntriesPerPage) return false;
-    const Page* page = pages[static_cast<unsigned>(descriptor) / kEntriesPerPage].load(std::memory_order_acquire);
-    return page != nullptr && page->entries[static_cast<unsigned>(descriptor) % kEntriesPerPage].load(std::memory_order_acquire) != 0;
-}
-
-QueueHold hold_known(int descriptor) {
-    std::atomic<std::uintptr_t>* place = entry_of(descriptor, false);
-    if (place == nullptr) return {};
-    for (;;) {
-        const std::uintptr_t entry = place->load(std::memory_order_acquire);
-        if (entry == 0) return {};
-        OpenQueue* queue = queue_of(entry);
-        if (!hold_reference(*queue)) continue;  // being closed: the entry is about to change
-        if (place->load(std::memory_order_acquire) == entry) return QueueHold(queue, static_cast<std::uint32_t>(entry & kAccessMask));
-        release(queue);
-    }
-}
-
 std::uint32_t access_from_flags(int file_flags) {
     if (file_flags & kMarkReadOnly) return kAccessRead;
     if (file_flags & kMarkWriteOnly) return kAccessWrite;
     return kAccessRead | kAccessWrite;
 }
 
-QueueHold hold(int descriptor) {
-    if (QueueHold known = hold_known(descriptor)) return known;
+QueueHold adopt(int descriptor) {
     struct stat status;
     if (descriptor < 0 || platform::file_status(descriptor, &status) < 0 || !S_ISREG(status.st_mode)) return {};
     std::uint64_t magic = 0;
@@ -144,7 +90,7 @@ QueueHold hold(int descriptor) {
 }
 
 Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access) {
-    std::atomic<std::uintptr_t>* place = entry_of(descriptor, true);
+    std::atomic<std::uintptr_t>* place = make_entry(descriptor);
     if (place == nullptr) {
         release(queue);
         return Fault{ENOMEM};
@@ -162,15 +108,15 @@ void enter_copy(int original, int copy) {
 }
 
 void forget(int descriptor) {
-    std::atomic<std::uintptr_t>* place = entry_of(descriptor, false);
+    std::atomic<std::uintptr_t>* place = table_entry(descriptor);
     if (place == nullptr || place->load(std::memory_order_relaxed) == 0) return;
     const std::uintptr_t before = place->exchange(0, std::memory_order_acq_rel);
     if (before != 0) drop_descriptor(queue_of(before), true);
 }
 
 void forget_range(unsigned first, unsigned last) {
-    for (unsigned page = first / kEntriesPerPage; page < kPages && page <= last / kEntriesPerPage; ++page) {
-        if (pages[page].load(std::memory_order_acquire) == nullptr) continue;
+    for (unsigned page = first / kEntriesPerPage; page < kTablePages && page <= last / kEntriesPerPage; ++page) {
+        if (table_pages[page].load(std::memory_order_acquire) == nullptr) continue;
         for (unsigned at = 0; at < kEntriesPerPage; ++at) {
             const unsigned descriptor = page * kEntriesPerPage + at;
             if (descriptor >= first && descriptor <= last) forget(static_cast<int>(descriptor));

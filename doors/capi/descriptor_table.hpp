@@ -7,6 +7,7 @@
 // Async-signal-safe and free of locks for those who look up; queues live in memory that is never unmapped,
 // so a stale pointer is found out, not followed.
 #pragma once
+#include <sys/single_threaded.h>
 #include <atomic>
 #include <cstdint>
 #include "objects/queue.hpp"
@@ -30,6 +31,45 @@ struct OpenQueue {
     OpenQueue* next_free;
 };
 
+// The table: an entry is a queue's address with the access mode in its low bits, 0 for what is no queue.
+inline constexpr std::uintptr_t kAccessMask = 3;
+inline constexpr unsigned kEntriesPerPage = 4096 / sizeof(std::atomic<std::uintptr_t>);
+inline constexpr unsigned kTablePages = 2048;  // over a million descriptors, the kernel's default fs.nr_open
+struct TablePage {
+    std::atomic<std::uintptr_t> entries[kEntriesPerPage];
+};
+extern std::atomic<TablePage*> table_pages[kTablePages];
+
+inline std::atomic<std::uintptr_t>* table_entry(int descriptor) {
+    const auto number = static_cast<unsigned>(descriptor);
+    if (__builtin_expect(number >= kTablePages * kEntriesPerPage, 0)) return nullptr;
+    TablePage* page = table_pages[number / kEntriesPerPage].load(std::memory_order_acquire);
+    return page != nullptr ? &page->entries[number % kEntriesPerPage] : nullptr;
+}
+
+// One more reference, unless the last is gone.
+inline bool hold_reference(OpenQueue& queue) {
+    std::uint32_t count = queue.references.load(std::memory_order_relaxed);
+    if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
+        if (count == 0) return false;
+        queue.references.store(count + 1, std::memory_order_relaxed);
+        return true;
+    }
+    while (count != 0)
+        if (queue.references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) return true;
+    return false;
+}
+void release_last(OpenQueue* queue);
+inline void release(OpenQueue* queue) {
+    if (__libc_single_threaded) {
+        const std::uint32_t count = queue->references.load(std::memory_order_relaxed);
+        queue->references.store(count - 1, std::memory_order_relaxed);
+        if (__builtin_expect(count == 1, 0)) release_last(queue);
+    } else if (__builtin_expect(queue->references.fetch_sub(1, std::memory_order_acq_rel) == 1, 0)) {
+        release_last(queue);
+    }
+}
+
 // A queue held for the length of a call; empty: the descriptor is no message queue.
 class QueueHold {
 public:
@@ -37,7 +77,9 @@ public:
     QueueHold(OpenQueue* queue, std::uint32_t access) : queue_(queue), access_(access) {}
     QueueHold(QueueHold&& o) noexcept : queue_(o.queue_), access_(o.access_) { o.queue_ = nullptr; }
     QueueHold& operator=(QueueHold&&) = delete;
-    ~QueueHold();
+    ~QueueHold() {
+        if (queue_ != nullptr) release(queue_);
+    }
     explicit operator bool() const { return queue_ != nullptr; }
     OpenQueue* operator->() const { return queue_; }
     OpenQueue& operator*() const { return *queue_; }
@@ -49,14 +91,33 @@ private:
 };
 
 // True if the descriptor is known to be a queue. Two loads; what read() and close() of every program pay.
-bool is_known_queue(int descriptor);
+inline bool is_known_queue(int descriptor) {
+    const std::atomic<std::uintptr_t>* place = table_entry(descriptor);
+    return place != nullptr && place->load(std::memory_order_acquire) != 0;
+}
 
 // The queue behind a known descriptor.
-QueueHold hold_known(int descriptor);
+inline QueueHold hold_known(int descriptor) {
+    const std::atomic<std::uintptr_t>* place = table_entry(descriptor);
+    if (place == nullptr) return {};
+    for (;;) {
+        const std::uintptr_t entry = place->load(std::memory_order_acquire);
+        if (entry == 0) return {};
+        auto* queue = reinterpret_cast<OpenQueue*>(entry & ~kAccessMask);
+        if (!hold_reference(*queue)) continue;  // being closed: the entry is about to change
+        if (__builtin_expect(place->load(std::memory_order_acquire) == entry, 1))
+            return QueueHold(queue, static_cast<std::uint32_t>(entry & kAccessMask));
+        release(queue);
+    }
+}
 
 // The queue behind any descriptor: one that came over a socket, by dup in ways we did not see, or from
 // before is adopted now. Empty if it is no message queue.
-QueueHold hold(int descriptor);
+QueueHold adopt(int descriptor);
+inline QueueHold hold(int descriptor) {
+    QueueHold known = hold_known(descriptor);
+    return __builtin_expect(static_cast<bool>(known), 1) ? std::move(known) : adopt(descriptor);
+}
 
 // Enters a descriptor of the queue's file; consumes one reference of `queue`.
 platform::Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access);
@@ -83,6 +144,5 @@ std::uint32_t access_from_flags(int file_flags);
 // A free OpenQueue with one reference, or the one that has this file open already.
 platform::Outcome<OpenQueue*> new_queue();
 OpenQueue* find_queue(std::uint64_t device, std::uint64_t inode);
-void release(OpenQueue* queue);
 
 }  // namespace muster::capi

@@ -3,10 +3,13 @@
 //
 // A cache: rebuilt from the slots whenever the holder of receive.lock died. All members want receive.lock held.
 #pragma once
+#include <bit>
 #include "objects/queue_layout.hpp"
 #include "platform/outcome.hpp"
 
 namespace muster::objects {
+
+inline constexpr platform::Fault kIndexBroken{EBADMSG, "the queue's index of priorities is damaged"};
 
 // Where the slots of a queue are, in this process; the numbers are checked copies.
 struct SlotTable {
@@ -58,14 +61,78 @@ platform::Outcome<> PriorityIndex::for_each(Visit visit) const {
         const std::uint32_t last = blocks_[word].last[priority & 63].load_relaxed();
         std::uint32_t at = last;
         for (std::uint32_t steps = 0; at != 0; ++steps) {
-            if (at > slots_.count || steps > slots_.count) return platform::Fault{EBADMSG, "the queue's index of priorities is damaged"};
+            if (at > slots_.count || steps > slots_.count) return kIndexBroken;
             at = slots_[at - 1].next.load_relaxed();
-            if (at == 0 || at > slots_.count) return platform::Fault{EBADMSG, "the queue's index of priorities is damaged"};
+            if (at == 0 || at > slots_.count) return kIndexBroken;
             if (!visit(at - 1, priority)) return platform::done();
             if (at == last) break;
         }
     }
     return platform::done();
+}
+
+
+inline std::uint32_t top_bit(std::uint64_t bits) { return 63u - static_cast<std::uint32_t>(std::countl_zero(bits)); }
+
+inline platform::Outcome<> PriorityIndex::append(std::uint32_t slot, std::uint32_t priority) {
+    LaneBlock& block = blocks_[priority >> 6];
+    memory::ShmU32& lane = block.last[priority & 63];
+    Slot& added = slots_[slot];
+    const std::uint32_t last = lane.load_relaxed();  // relaxed, here and below: receive.lock orders all of it
+    if (last == 0) {
+        added.next.store_relaxed(slot + 1);
+        lane.store_relaxed(slot + 1);
+        const std::uint32_t word = priority >> 6;
+        block.occupied.store_relaxed(block.occupied.load_relaxed() | 1ull << (priority & 63));
+        memory::ShmU64& summary = side_->summary_words[word >> 6];
+        summary.store_relaxed(summary.load_relaxed() | 1ull << (word & 63));
+        side_->summary.store_relaxed(side_->summary.load_relaxed() | 1u << (word >> 6));
+        return platform::done();
+    }
+    if (last > slots_.count) return kIndexBroken;
+    added.next.store_relaxed(slots_[last - 1].next.load_relaxed());
+    slots_[last - 1].next.store_relaxed(slot + 1);
+    lane.store_relaxed(slot + 1);
+    return platform::done();
+}
+
+inline platform::Outcome<PriorityIndex::Best> PriorityIndex::best() const {
+    const std::uint32_t summary = side_->summary.load_relaxed() & 0xff;
+    if (summary == 0) return Best{kNone, 0};
+    const std::uint32_t part = top_bit(summary);
+    const std::uint64_t words = side_->summary_words[part].load_relaxed();
+    if (words == 0) return kIndexBroken;
+    const std::uint32_t word = part * 64 + top_bit(words);
+    const std::uint64_t occupied = blocks_[word].occupied.load_relaxed();
+    if (occupied == 0) return kIndexBroken;
+    const std::uint32_t bit = top_bit(occupied);
+    const std::uint32_t last = blocks_[word].last[bit].load_relaxed();
+    if (last == 0 || last > slots_.count) return kIndexBroken;
+    const std::uint32_t first = slots_[last - 1].next.load_relaxed();
+    if (first == 0 || first > slots_.count) return kIndexBroken;
+    return Best{first - 1, word * 64 + bit};
+}
+
+inline void PriorityIndex::remove_first(std::uint32_t priority) {
+    LaneBlock& block = blocks_[priority >> 6];
+    memory::ShmU32& lane = block.last[priority & 63];
+    const std::uint32_t last = lane.load_relaxed();
+    if (last == 0 || last > slots_.count) return;
+    const std::uint32_t first = slots_[last - 1].next.load_relaxed();
+    if (first == 0 || first > slots_.count) return;
+    if (first != last) {
+        slots_[last - 1].next.store_relaxed(slots_[first - 1].next.load_relaxed());
+        return;
+    }
+    lane.store_relaxed(0);
+    const std::uint32_t word = priority >> 6;
+    const std::uint64_t occupied = block.occupied.load_relaxed() & ~(1ull << (priority & 63));
+    block.occupied.store_relaxed(occupied);
+    if (occupied != 0) return;
+    memory::ShmU64& summary = side_->summary_words[word >> 6];
+    const std::uint64_t words = summary.load_relaxed() & ~(1ull << (word & 63));
+    summary.store_relaxed(words);
+    if (words == 0) side_->summary.store_relaxed(side_->summary.load_relaxed() & ~(1u << (word >> 6)));
 }
 
 }  // namespace muster::objects

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include "objects/queue.hpp"
 #include "objects/queue_acting.hpp"
+#include "objects/queue_inline.hpp"
 #include "platform/file.hpp"
 
 namespace muster::objects {

@@ -1,6 +1,7 @@
 // Giving memory back. A queue takes pages as messages come; once it is empty again it keeps only a few.
 #include "objects/queue.hpp"
 #include "objects/queue_acting.hpp"
+#include "objects/queue_inline.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/file.hpp"
 

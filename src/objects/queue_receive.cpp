@@ -1,6 +1,7 @@
 // The receive side: take over the inbox, pick the best message, give the slot back. See docs/protocols/queue.md, "Receiving".
 #include "objects/queue.hpp"
 #include "objects/queue_acting.hpp"
+#include "objects/queue_inline.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
@@ -46,35 +47,6 @@ Outcome<> Queue::drain() {
         p.drained.store_release(drained + 1);
     }
     return platform::done();
-}
-
-void Queue::publish_freed() {
-    QueueReceivePublished& p = header_->received;
-    // SYNC queue.freed (release half). Carries: promoted_sequence. Pairs with full().
-    p.freed.store_release(p.drained.load_relaxed() - p.indexed.load_relaxed());
-}
-
-// Gives a slot back to the senders. The intent keeps it from being lost or given twice if we die.
-void Queue::push_returned(std::uint32_t number) {
-    QueueReceive& r = header_->receive;
-    QueueReceivePublished& p = header_->received;
-    const std::uint32_t tail = p.returned_tail.load_relaxed();
-    if (r.taking.load_relaxed() != number + 1) {
-        r.taking_tail.store_relaxed(tail);
-        r.taking.store_release(number + 1);
-    }
-    slot(number).state.store_release(slot_word(SlotState::free));
-    MUSTER_CRASH_POINT("queue.return.freed");
-    if (tail - header_->sent.returned_head.load_acquire() <= ring_mask_) {
-        returned_[tail & ring_mask_].store_relaxed(number);
-        // SYNC queue.returned (release half). Carries: the slot's free state. Pairs with pop_free().
-        p.returned_tail.store_release(tail + 1);
-    } else {
-        slot(number).next.store_release(r.stack.load_relaxed());
-        r.stack.store_release(number + 1);
-    }
-    MUSTER_CRASH_POINT("queue.return.pushed");
-    r.taking.store_release(0);
 }
 
 // Moves free slots from the stack to the ring as far as there is room.

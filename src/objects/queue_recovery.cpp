@@ -3,6 +3,7 @@
 #include <algorithm>
 #include "objects/queue.hpp"
 #include "objects/queue_acting.hpp"
+#include "objects/queue_inline.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/file.hpp"
 #include "platform/process.hpp"

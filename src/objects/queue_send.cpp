@@ -1,6 +1,7 @@
 // The send side: claim a slot, fill it, publish it. See docs/protocols/queue.md, "Sending".
 #include "objects/queue.hpp"
 #include "objects/queue_acting.hpp"
+#include "objects/queue_inline.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
@@ -23,42 +24,8 @@ constexpr int kSpins = 2000;
 constexpr std::uint64_t kTrimPages = 1024;
 }  // namespace
 
-bool Queue::full() {
-    QueueSend& s = header_->send;
-    const std::uint64_t sent = header_->sent.sent.load_relaxed();  // relaxed: ours while we hold the lock
-    if (__builtin_expect(sent - s.freed_seen.load_relaxed() < messages_max_, 1)) return false;
-    // SYNC queue.freed (acquire half). Carries: promoted_sequence, so that what we send next is younger than all promoted.
-    const std::uint64_t freed = header_->received.freed.load_acquire();
-    s.freed_seen.store_relaxed(freed);
-    const std::uint64_t promoted = header_->received.promoted_sequence.load_relaxed();
-    if (promoted > s.sequence.load_relaxed()) s.sequence.store_relaxed(promoted);
-    return sent - freed >= messages_max_;
-}
-
-bool Queue::inbox_has_room() {
-    QueueSend& s = header_->send;
-    const std::uint64_t sent = header_->sent.sent.load_relaxed();
-    if (__builtin_expect(sent - s.drained_seen.load_relaxed() <= ring_mask_, 1)) return true;
-    s.drained_seen.store_relaxed(header_->received.drained.load_acquire());
-    return sent - s.drained_seen.load_relaxed() <= ring_mask_;
-}
-
-// Priorities far from the lowest need memory for their lanes: the sender sees to it, since it can say no.
-Outcome<> Queue::prepare_lane(int fd, std::uint64_t priority) {
-    const std::uint64_t block = lanes_offset_ + (priority >> 6) * sizeof(LaneBlock);
-    const std::uint64_t base = lanes_offset_ >> 12;
-    const std::uint64_t pages = 1ull << ((block >> 12) - base) | 1ull << (((block + sizeof(LaneBlock) - 1) >> 12) - base);
-    const std::uint64_t reserved = header_->shared.lanes_reserved.load_relaxed();
-    if (__builtin_expect((pages & ~reserved) == 0, 1)) return platform::done();
-    const std::uint64_t first = block & ~4095ull;
-    if (const int rc = platform::reserve_bytes(fd, first, ((block + sizeof(LaneBlock) + 4095) & ~4095ull) - first); rc < 0)
-        return Fault{-rc, "the file system of the domain is full"};
-    header_->shared.lanes_reserved.store_release(reserved | pages);
-    return platform::done();
-}
-
 // Takes a free slot under an intent; its state is filling(0) afterwards.
-Queue::Quick Queue::pop_free(int fd, std::uint32_t& number, Fault& fault) {
+__attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::uint32_t& number, Fault& fault) {
     QueueSend& s = header_->send;
     const auto claim = [&](std::uint32_t candidate) {
         number = candidate;
@@ -119,7 +86,7 @@ Queue::Quick Queue::pop_free(int fd, std::uint32_t& number, Fault& fault) {
     return Quick::done;
 }
 
-Outcome<> Queue::prepare_region(int fd, std::uint32_t number, std::size_t length) {
+__attribute__((always_inline)) inline Outcome<> Queue::prepare_region(int fd, std::uint32_t number, std::size_t length) {
     if (length <= inline_bytes_) return platform::done();
     Slot& mine = slot(number);
     const auto pages = static_cast<std::uint32_t>((length + 4095) >> 12);
@@ -132,7 +99,7 @@ Outcome<> Queue::prepare_region(int fd, std::uint32_t number, std::size_t length
     return platform::done();
 }
 
-Outcome<> Queue::fill(platform::ThreadState& thread, int fd, std::uint32_t number, const void* message, std::size_t length, std::uint64_t priority) {
+__attribute__((always_inline)) inline Outcome<> Queue::fill(platform::ThreadState& thread, int fd, std::uint32_t number, const void* message, std::size_t length, std::uint64_t priority) {
     if (auto memory = prepare_region(fd, number, length); !memory) return memory;
     if (!platform::fault_copy(thread, payload(number, length), message, length)) return Fault{EFAULT, "the message cannot be read"};
     Slot& mine = slot(number);
@@ -149,21 +116,6 @@ void Queue::push_spare(std::uint32_t number) {
     MUSTER_CRASH_POINT("queue.spare.listed");
     slot(number).state.store_release(slot_word(SlotState::free));
     s.filling.store_release(0);
-}
-
-// COMMIT and publication of the slot that the intent names.
-void Queue::commit_to_inbox(std::uint32_t number, bool old) {
-    QueueSendPublished& p = header_->sent;
-    const std::uint64_t sent = p.sent.load_relaxed();
-    // COMMIT: the message is in the queue from this store on, though nobody can see it before the ring says so:
-    // should we die in between, whoever takes the lock next finishes what the intent tells.
-    slot(number).state.store_release(slot_word(SlotState::inbox, old ? 1 : 0));
-    MUSTER_CRASH_POINT("queue.send.committed");
-    inbox_[sent & ring_mask_].store_relaxed(number);
-    // SYNC queue.sent (release half). Carries: the slot and the ring's entry. Pairs with drain().
-    p.sent.store_release(sent + 1);
-    MUSTER_CRASH_POINT("queue.send.published");
-    header_->send.filling.store_release(0);
 }
 
 void Queue::unlink_receiver(std::uint32_t number) {
@@ -226,7 +178,7 @@ bool Queue::hand_over(std::uint32_t number) {
 
 // The message in `number` arrives: at a sleeping receiver, or in the inbox; then who registered is told, if the queue
 // was empty. While somebody is registered both locks are held here.
-void Queue::deliver(int fd, std::uint32_t number) {
+__attribute__((always_inline)) inline void Queue::deliver(int fd, std::uint32_t number) {
     if (header_->send.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
     if (__builtin_expect(header_->send.notify_kind.load_relaxed() != 0, 0) && messages_now() == 0) fire_notify(fd);
     commit_to_inbox(number, false);

@@ -1,0 +1,89 @@
+// The short steps that both sides and recovery share. Inline: a send and a receive are some twenty nanoseconds each.
+#pragma once
+#include "objects/queue.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/file.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::Outcome;
+
+__attribute__((always_inline)) inline bool Queue::full() {
+    QueueSend& s = header_->send;
+    const std::uint64_t sent = header_->sent.sent.load_relaxed();  // relaxed: ours while we hold the lock
+    if (__builtin_expect(sent - s.freed_seen.load_relaxed() < messages_max_, 1)) return false;
+    // SYNC queue.freed (acquire half). Carries: promoted_sequence, so that what we send next is younger than all promoted.
+    const std::uint64_t freed = header_->received.freed.load_acquire();
+    s.freed_seen.store_relaxed(freed);
+    const std::uint64_t promoted = header_->received.promoted_sequence.load_relaxed();
+    if (promoted > s.sequence.load_relaxed()) s.sequence.store_relaxed(promoted);
+    return sent - freed >= messages_max_;
+}
+
+__attribute__((always_inline)) inline bool Queue::inbox_has_room() {
+    QueueSend& s = header_->send;
+    const std::uint64_t sent = header_->sent.sent.load_relaxed();
+    if (__builtin_expect(sent - s.drained_seen.load_relaxed() <= ring_mask_, 1)) return true;
+    s.drained_seen.store_relaxed(header_->received.drained.load_acquire());
+    return sent - s.drained_seen.load_relaxed() <= ring_mask_;
+}
+
+// Priorities far from the lowest need memory for their lanes: the sender sees to it, since it can say no.
+__attribute__((always_inline)) inline Outcome<> Queue::prepare_lane(int fd, std::uint64_t priority) {
+    const std::uint64_t block = lanes_offset_ + (priority >> 6) * sizeof(LaneBlock);
+    const std::uint64_t base = lanes_offset_ >> 12;
+    const std::uint64_t pages = 1ull << ((block >> 12) - base) | 1ull << (((block + sizeof(LaneBlock) - 1) >> 12) - base);
+    const std::uint64_t reserved = header_->shared.lanes_reserved.load_relaxed();
+    if (__builtin_expect((pages & ~reserved) == 0, 1)) return platform::done();
+    const std::uint64_t first = block & ~4095ull;
+    if (const int rc = platform::reserve_bytes(fd, first, ((block + sizeof(LaneBlock) + 4095) & ~4095ull) - first); rc < 0)
+        return Fault{-rc, "the file system of the domain is full"};
+    header_->shared.lanes_reserved.store_release(reserved | pages);
+    return platform::done();
+}
+
+// COMMIT and publication of the slot that the intent names.
+__attribute__((always_inline)) inline void Queue::commit_to_inbox(std::uint32_t number, bool old) {
+    QueueSendPublished& p = header_->sent;
+    const std::uint64_t sent = p.sent.load_relaxed();
+    // COMMIT: the message is in the queue from this store on, though nobody can see it before the ring says so:
+    // should we die in between, whoever takes the lock next finishes what the intent tells.
+    slot(number).state.store_release(slot_word(SlotState::inbox, old ? 1 : 0));
+    MUSTER_CRASH_POINT("queue.send.committed");
+    inbox_[sent & ring_mask_].store_relaxed(number);
+    // SYNC queue.sent (release half). Carries: the slot and the ring's entry. Pairs with drain().
+    p.sent.store_release(sent + 1);
+    MUSTER_CRASH_POINT("queue.send.published");
+    header_->send.filling.store_release(0);
+}
+
+__attribute__((always_inline)) inline void Queue::publish_freed() {
+    QueueReceivePublished& p = header_->received;
+    // SYNC queue.freed (release half). Carries: promoted_sequence. Pairs with full().
+    p.freed.store_release(p.drained.load_relaxed() - p.indexed.load_relaxed());
+}
+
+// Gives a slot back to the senders. The intent keeps it from being lost or given twice if we die.
+__attribute__((always_inline)) inline void Queue::push_returned(std::uint32_t number) {
+    QueueReceive& r = header_->receive;
+    QueueReceivePublished& p = header_->received;
+    const std::uint32_t tail = p.returned_tail.load_relaxed();
+    if (r.taking.load_relaxed() != number + 1) {
+        r.taking_tail.store_relaxed(tail);
+        r.taking.store_release(number + 1);
+    }
+    slot(number).state.store_release(slot_word(SlotState::free));
+    MUSTER_CRASH_POINT("queue.return.freed");
+    if (tail - header_->sent.returned_head.load_acquire() <= ring_mask_) {
+        returned_[tail & ring_mask_].store_relaxed(number);
+        // SYNC queue.returned (release half). Carries: the slot's free state. Pairs with pop_free().
+        p.returned_tail.store_release(tail + 1);
+    } else {
+        slot(number).next.store_release(r.stack.load_relaxed());
+        r.stack.store_release(number + 1);
+    }
+    MUSTER_CRASH_POINT("queue.return.pushed");
+    r.taking.store_release(0);
+}
+
+}  // namespace muster::objects
