@@ -57,6 +57,8 @@ void release_last(OpenQueue* queue) {
         platform::close_file(fifo);
         remove_orphaned_fifo(queue->queue);
     }
+    if (queue->notify_guard >= 0) platform::close_file(queue->notify_guard);
+    queue->notify_guard = -1;
     queue->inode = 0;
     queue->queue.~Queue();
 }
@@ -143,6 +145,7 @@ Outcome<OpenQueue*> new_queue() {
             queue.inode = ~0ull;  // taken, and nobody's yet
             queue.notify_mine.store(0, std::memory_order_relaxed);
             queue.notify_generation.store(0, std::memory_order_relaxed);
+            queue.notify_guard = -1;
             queue.fifo.store(-1, std::memory_order_relaxed);
             queue.references.store(1, std::memory_order_release);
             return &queue;
@@ -202,7 +205,7 @@ bool is_hidden(int descriptor) {
     if (is_domain_descriptor(descriptor)) return true;
     for (Chunk* chunk = chunks.load(std::memory_order_acquire); chunk != nullptr; chunk = chunk->next)
         for (OpenQueue& queue : chunk->queues)
-            if (queue.fifo.load(std::memory_order_acquire) == descriptor && queue.references.load(std::memory_order_acquire) != 0) return true;
+            if ((queue.fifo.load(std::memory_order_acquire) == descriptor || queue.notify_guard == descriptor) && queue.references.load(std::memory_order_acquire) != 0) return true;
     return false;
 }
 

@@ -28,7 +28,7 @@ struct OpenQueue {
     std::atomic<std::uint32_t> notify_mine;  // this process's registration for notification, or 0
     std::atomic<std::uint32_t> notify_generation;  // of the process that made it: a forked child has none
     std::atomic<int> fifo;                   // the FIFO's descriptor once this process polls or must tell pollers, -1
-    OpenQueue* next_free;
+    int notify_guard;                        // a descriptor that ends the registration at exec, or -1
 };
 
 // The table: an entry is a queue's address with the access mode in its low bits, 0 for what is no queue.

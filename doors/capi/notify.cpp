@@ -76,6 +76,10 @@ Outcome<> begin_notification(platform::ThreadState& thread, int descriptor, Open
     struct flock lock;
     if (const int rc = lock_byte(descriptor, platform::process_id(), F_SETLK, &lock); rc < 0) return Fault{-rc};
     if (auto set = queue.queue.set_notify(thread, descriptor, request); !set) return set;
+    // A descriptor that outlives exec would keep the registration, and the new program would get the old one's signal:
+    // another one of the file, closed by exec, ends it.
+    if (queue.notify_guard < 0 && (platform::file_control(descriptor, F_GETFD) & FD_CLOEXEC) == 0)
+        queue.notify_guard = platform::file_control(descriptor, F_DUPFD_CLOEXEC, 512);
     queue.notify_mine.store(mark);
     queue.notify_generation.store(thread.generation);
     if (!by_word) return platform::done();

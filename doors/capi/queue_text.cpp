@@ -23,7 +23,8 @@ long read_queue_text(int descriptor, const QueueHold& queue, void* buffer, std::
     if (static_cast<std::int64_t>(offset) < 0) return -EINVAL;
     platform::ThreadState& thread = platform::current_thread();
     std::uint64_t message_bytes = 0;
-    if (auto seen = queue->queue.peek(thread, descriptor, true, &add_length, &message_bytes); !seen) return -seen.fault().errno_value;
+    auto seen = queue->queue.peek(thread, descriptor, true, &add_length, &message_bytes);
+    if (!seen && seen.fault().errno_value != EAGAIN) return -seen.fault().errno_value;  // EAGAIN: it is empty
     static_assert(offsetof(objects::QueueHeader, object) == 0);
     const auto& side = reinterpret_cast<const objects::QueueHeader&>(queue->queue.object()).send;
     const std::uint32_t kind = side.notify_kind.load_acquire();

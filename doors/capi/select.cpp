@@ -3,6 +3,7 @@
 // FIFOs have high numbers, so the sets given to the kernel are longer than the program's. It is still the kernel's
 // select: poll would tell of hang-ups that nobody asked for.
 #include <sys/select.h>
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include "descriptor_calls.hpp"
@@ -21,7 +22,6 @@ constexpr int kSets = 3;
 constexpr int kBits = 64;
 constexpr int kMost = 1 << 20;  // descriptors, the program's and ours
 using Word = std::uint64_t;
-constexpr std::size_t kSetWords = kMost / kBits;
 
 // A queue in the program's sets, and what stands for it.
 struct Stand {
@@ -29,10 +29,14 @@ struct Stand {
     int fifo;
 };
 
-// Most of it is never touched.
-struct Work {
-    Word sets[kSets][kSetWords];
-    Stand stands[kMost];
+// What most calls need is on the stack, which may be small; the rest is mapped.
+constexpr int kStandsOnStack = 16;
+constexpr std::size_t kWordsOnStack = 512;
+
+struct Asked {
+    int count;               // of descriptors, as the program says
+    fd_set* sets[kSets];     // the program's; null: none
+    int set_count() const { return (sets[0] != nullptr) + (sets[1] != nullptr) + (sets[2] != nullptr); }
 };
 
 inline int words_of(int count) { return (count + kBits - 1) / kBits; }
@@ -41,82 +45,107 @@ inline void put(Word* set, int bit) { set[bit / kBits] |= Word{1} << (bit % kBit
 inline void take(Word* set, int bit) { set[bit / kBits] &= ~(Word{1} << (bit % kBits)); }
 
 // The bits below `count` of a word of a set.
-inline Word asked(Word word, int at, int count) {
+inline Word below(Word word, int at, int count) {
     const int left = count - at * kBits;
     return left >= kBits ? word : word & ((Word{1} << left) - 1);
 }
 
-// Whether any queue is in the sets. Sets that cannot be read are the kernel's to refuse.
-bool queues_in(platform::ThreadState& thread, int count, fd_set* const (&given)[kSets]) {
-    for (int at = 0; at < words_of(count); ++at) {
+// Calls visit(descriptor) for each queue in any of the sets, until it returns false. False if a set cannot be read: that
+// is the kernel's to refuse.
+template <class Visit>
+bool for_each_queue(platform::ThreadState& thread, const Asked& asked, Visit visit) {
+    for (int at = 0; at < words_of(asked.count); ++at) {
         Word any = 0;
-        for (fd_set* set : given) {
+        for (const fd_set* set : asked.sets) {
             Word word = 0;
             if (set != nullptr && !platform::fault_load(thread, word, reinterpret_cast<const Word*>(set) + at)) return false;
             any |= word;
         }
-        for (any = asked(any, at, count); any != 0; any &= any - 1)
-            if (is_queue(at * kBits + std::countr_zero(any))) return true;
-    }
-    return false;
-}
-
-// Copies the sets, queues replaced. How many queues there were, or a negated errno; `end` is one above the highest bit.
-int prepare(platform::ThreadState& thread, Work& work, int count, fd_set* const (&given)[kSets], int& end) {
-    int stands = 0;
-    const int words = words_of(count);
-    for (int s = 0; s < kSets; ++s) {
-        if (given[s] == nullptr) continue;
-        if (!platform::fault_copy(thread, work.sets[s], given[s], static_cast<std::size_t>(words) * sizeof(Word))) return -EFAULT;
-        work.sets[s][words - 1] = asked(work.sets[s][words - 1], words - 1, count);
-    }
-    end = count;
-    for (int at = 0; at < words; ++at) {
-        for (Word any = work.sets[0][at] | work.sets[1][at] | work.sets[2][at]; any != 0; any &= any - 1) {
+        for (any = below(any, at, asked.count); any != 0; any &= any - 1) {
             const int descriptor = at * kBits + std::countr_zero(any);
-            if (!is_queue(descriptor)) continue;
-            const int fifo = polled_in_place(descriptor);
-            if (fifo == -1) continue;
-            if (fifo < 0 || fifo >= kMost) return -ENOMEM;
-            work.stands[stands++] = {descriptor, fifo};
-            if (fifo >= end) end = fifo + 1;
+            if (is_queue(descriptor) && !visit(descriptor)) return true;
         }
     }
-    for (auto& set : work.sets)
-        for (int i = 0; i < stands; ++i)
-            if (has(set, work.stands[i].descriptor)) {
-                take(set, work.stands[i].descriptor);
-                put(set, work.stands[i].fifo);
-            }
-    return stands;
+    return true;
 }
 
-// Gives the results back; `was` are the program's own sets, still as it gave them. How many bits are set.
-int give_back(platform::ThreadState& thread, Work& work, int stands, int count, fd_set* const (&given)[kSets]) {
-    const int words = words_of(count);
-    int ready = 0;
-    for (int s = 0; s < kSets; ++s) {
-        if (given[s] == nullptr) continue;
-        Word* set = work.sets[s];
-        // First what is told of FIFOs, then the FIFOs out of the way, whose numbers may be low.
-        for (int i = 0; i < stands; ++i) {
-            const Stand& stand = work.stands[i];
-            Word was = 0;
-            if (!platform::fault_load(thread, was, reinterpret_cast<const Word*>(given[s]) + stand.descriptor / kBits)) return -EFAULT;
-            work.stands[i].descriptor = has(set, stand.fifo) && (was >> (stand.descriptor % kBits) & 1) != 0 ? stand.descriptor : ~stand.descriptor;
-        }
-        for (int i = 0; i < stands; ++i) take(set, work.stands[i].fifo);
-        for (int i = 0; i < stands; ++i) {
-            int& descriptor = work.stands[i].descriptor;
-            if (descriptor >= 0) put(set, descriptor);
-            else descriptor = ~descriptor;
-        }
-        for (int at = 0; at < words; ++at) {
-            ready += std::popcount(asked(set[at], at, count));
-            if (!platform::fault_store(thread, reinterpret_cast<Word*>(given[s]) + at, set[at])) return -EFAULT;
-        }
+// The sets that the kernel is given: the program's, with FIFOs in the queues' place.
+class Replaced {
+public:
+    Replaced(const Asked& asked, Stand* stands, int stand_count, int end, Word* memory)
+        : asked_(asked), stands_(stands), stand_count_(stand_count), end_(end) {
+        for (int s = 0; s < kSets; ++s)
+            if (asked.sets[s] != nullptr) {
+                sets_[s] = memory;
+                memory += words_of(end);
+            }
     }
-    return ready;
+    // `memory` for them, all zero.
+    static std::size_t words_needed(const Asked& asked, int end) {
+        return static_cast<std::size_t>(asked.set_count()) * static_cast<std::size_t>(words_of(end));
+    }
+
+    int count() const { return end_; }
+    fd_set* set(int s) const { return reinterpret_cast<fd_set*>(sets_[s]); }
+
+    // 0 or -EFAULT.
+    int fill(platform::ThreadState& thread) {
+        const int words = words_of(asked_.count);
+        for (int s = 0; s < kSets; ++s) {
+            if (sets_[s] == nullptr) continue;
+            if (!platform::fault_copy(thread, sets_[s], asked_.sets[s], static_cast<std::size_t>(words) * sizeof(Word))) return -EFAULT;
+            sets_[s][words - 1] = below(sets_[s][words - 1], words - 1, asked_.count);
+            for (int i = 0; i < stand_count_; ++i)
+                if (has(sets_[s], stands_[i].descriptor)) {
+                    take(sets_[s], stands_[i].descriptor);
+                    put(sets_[s], stands_[i].fifo);
+                }
+        }
+        return 0;
+    }
+
+    // After the wait: how many bits are set in the program's sets, or -EFAULT.
+    int give_back(platform::ThreadState& thread) {
+        int ready = 0;
+        for (int s = 0; s < kSets; ++s) {
+            if (sets_[s] == nullptr) continue;
+            Word* given = reinterpret_cast<Word*>(asked_.sets[s]);
+            // The program's set still says what it asked for. FIFOs' own numbers may be low: they are taken out.
+            for (int i = 0; i < stand_count_; ++i) {
+                int& descriptor = stands_[i].descriptor;
+                Word wanted = 0;
+                if (!platform::fault_load(thread, wanted, given + descriptor / kBits)) return -EFAULT;
+                if ((wanted >> (descriptor % kBits) & 1) == 0 || !has(sets_[s], stands_[i].fifo)) descriptor = ~descriptor;
+            }
+            for (int i = 0; i < stand_count_; ++i) take(sets_[s], stands_[i].fifo);
+            for (int i = 0; i < stand_count_; ++i) {
+                int& descriptor = stands_[i].descriptor;
+                if (descriptor >= 0) put(sets_[s], descriptor);
+                else descriptor = ~descriptor;
+            }
+            for (int at = 0; at < words_of(asked_.count); ++at) {
+                const Word word = below(sets_[s][at], at, asked_.count);
+                ready += std::popcount(word);
+                if (!platform::fault_store(thread, given + at, word)) return -EFAULT;
+            }
+        }
+        return ready;
+    }
+
+private:
+    const Asked& asked_;
+    Stand* stands_;
+    int stand_count_;
+    int end_;
+    Word* sets_[kSets] = {};
+};
+
+template <class Wait>
+int wait_replaced(platform::ThreadState& thread, Replaced& sets, Scratch* scratch, Wait wait) {
+    if (const int failed = sets.fill(thread); failed != 0) return static_cast<int>(finish(failed));
+    auto waiting = [&] { return wait(sets.count(), sets.set(0), sets.set(1), sets.set(2)); };
+    const int result = scratch != nullptr ? wait_with_scratch(*scratch, waiting) : waiting();
+    return result < 0 ? result : static_cast<int>(finish(sets.give_back(thread)));
 }
 
 // `wait` is the C library's call on some sets.
@@ -124,23 +153,58 @@ template <class Wait>
 int select_queues(int count, fd_set* in, fd_set* out, fd_set* except, Wait wait) {
     if (count <= 0 || count > kMost || !queues_possible()) return wait(count, in, out, except);
     platform::ThreadState& thread = platform::current_thread();
-    fd_set* const given[kSets] = {in, out, except};
-    if (!queues_in(thread, count, given)) return wait(count, in, out, except);
-    Scratch scratch;
-    if (!get_scratch(scratch, sizeof(Work))) return static_cast<int>(finish(-ENOMEM));
-    auto& work = *static_cast<Work*>(scratch.start);
-    int end = count;
-    const int stands = prepare(thread, work, count, given, end);
-    int result = stands;
-    if (stands >= 0) {
-        const auto set = [&](int s) { return given[s] != nullptr ? reinterpret_cast<fd_set*>(work.sets[s]) : nullptr; };
-        auto waiting = [&] { return wait(end, set(0), set(1), set(2)); };
-        result = wait_with_scratch(scratch, waiting);
-        if (result >= 0) result = static_cast<int>(finish(give_back(thread, work, stands, count, given)));
-    } else {
-        result = static_cast<int>(finish(stands));
+    const Asked asked{count, {in, out, except}};
+    int queues = 0;
+    const auto count_one = [&](int) {
+        ++queues;
+        return true;
+    };
+    if (!for_each_queue(thread, asked, count_one) || queues == 0) return wait(count, in, out, except);
+
+    Stand on_stack[kStandsOnStack];
+    Scratch more{};
+    Stand* stands = on_stack;
+    const auto room = queues;  // another thread may change the sets meanwhile: not our fault, but not our overflow either
+    if (room > kStandsOnStack) {
+        if (!get_scratch(more, static_cast<std::size_t>(room) * sizeof(Stand))) return static_cast<int>(finish(-ENOMEM));
+        stands = static_cast<Stand*>(more.start);
     }
-    drop_scratch(&scratch);
+    int stand_count = 0, end = count, failed = 0;
+    for_each_queue(thread, asked, [&](int descriptor) {
+        const int fifo = polled_in_place(descriptor);
+        if (fifo < -1 || fifo >= kMost) failed = -ENOMEM;
+        if (fifo >= 0 && failed == 0) {
+            stands[stand_count++] = {descriptor, fifo};
+            end = std::max(end, fifo + 1);
+        }
+        return failed == 0 && stand_count < room;
+    });
+
+    int result = static_cast<int>(finish(failed));
+    const std::size_t words = Replaced::words_needed(asked, end);
+    if (failed == 0 && more.start == nullptr && words <= kWordsOnStack) {
+        Word memory[kWordsOnStack];
+        std::memset(memory, 0, words * sizeof(Word));
+        Replaced sets(asked, stands, stand_count, end, memory);
+        return wait_replaced(thread, sets, nullptr, wait);
+    }
+    if (failed == 0) {
+        // One mapping for both, so that there is one to give back.
+        const std::size_t stand_bytes = static_cast<std::size_t>(room) * sizeof(Stand);
+        Scratch all;
+        if (get_scratch(all, stand_bytes + words * sizeof(Word))) {
+            std::memcpy(all.start, stands, static_cast<std::size_t>(stand_count) * sizeof(Stand));
+            if (more.start != nullptr) drop_scratch(&more);
+            more = {};
+            auto* memory = reinterpret_cast<Word*>(static_cast<std::byte*>(all.start) + stand_bytes);
+            Replaced sets(asked, static_cast<Stand*>(all.start), stand_count, end, memory);
+            result = wait_replaced(thread, sets, &all, wait);
+            drop_scratch(&all);
+        } else {
+            result = static_cast<int>(finish(-ENOMEM));
+        }
+    }
+    if (more.start != nullptr) drop_scratch(&more);
     return result;
 }
 

@@ -11,7 +11,9 @@ Arguments& originals() {
     return kept;
 }
 
-bool is_option(const std::string& argument) { return argument.size() > 1 && argument[0] == '-'; }
+bool is_option(const std::string& argument) {
+    return argument.size() > 1 && argument[0] == '-';
+}
 
 std::size_t skip_options(const Arguments& arguments, std::size_t i) {
     while (i < arguments.size() && is_option(arguments[i]) && arguments[i] != "--") i += arguments[i] == "--domain" ? 2 : 1;
@@ -20,7 +22,9 @@ std::size_t skip_options(const Arguments& arguments, std::size_t i) {
 
 }  // namespace
 
-std::size_t command_index(const Arguments& arguments) { return skip_options(arguments, 0); }
+std::size_t command_index(const Arguments& arguments) {
+    return skip_options(arguments, 0);
+}
 
 void translate_help(Arguments& arguments) {
     if (arguments.empty() || arguments[0] != "help") return;
@@ -49,7 +53,8 @@ void protect_messages(Arguments& arguments) {
             options_end = true;
         } else if (!options_end && is_option(arguments[i])) {
             out.push_back(arguments[i]);
-            if (arguments[i] == "--domain" && i + 1 < arguments.size()) out.push_back(arguments[++i]);  // read by main, not by send
+            if (arguments[i] == "--domain" && i + 1 < arguments.size())
+                out.push_back(arguments[++i]);  // read by main, not by send
         } else {
             out.push_back(kTokenMark + std::to_string(originals().size()));
             originals().push_back(arguments[i]);

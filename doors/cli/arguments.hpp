@@ -17,8 +17,8 @@ void translate_help(Arguments& arguments);
 // Removes that part from `arguments` and returns it.
 Arguments split_program(Arguments& arguments);
 
-// `muster send /q MESSAGE…`: messages are bytes, but CLI11 gives a meaning to "{}", "%%", "[a,b]", an empty argument, and names of
-// commands. Replaces what is no option by tokens; plain() gives the original back.
+// `muster send /q MESSAGE…`: messages are bytes, but CLI11 gives a meaning to "{}", "%%", "[a,b]", an empty argument, and names
+// of commands. Replaces what is no option by tokens; plain() gives the original back.
 void protect_messages(Arguments& arguments);
 std::string plain(const std::string& argument);
 

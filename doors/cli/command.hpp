@@ -17,7 +17,8 @@ struct Registry {
 
     CLI::App* add(const std::string& name, const std::string& about, const std::string& examples) {
         CLI::App* command = app.add_subcommand(name, about);
-        command->footer("Examples:\n" + examples + "\n\n--domain DOMAIN and --json go with every command; `muster --help` tells more.");
+        command->footer("Examples:\n" + examples +
+                        "\n\n--domain DOMAIN and --json go with every command; `muster --help` tells more.");
         command->fallthrough();  // --domain and --json are understood behind the command's name as well
         return command;
     }

@@ -9,10 +9,11 @@ namespace muster::cli {
 
 void add_gc(Registry& registry) {
     auto dry_run = std::make_shared<bool>(false);
-    CLI::App* command = registry.add("gc", "Release what dead processes left behind",
-                                     "  muster gc --dry-run\n"
-                                     "  muster gc\n"
-                                     "Looks at one domain, and at all ephemeral domains of this user whose `muster run --ephemeral` was killed.");
+    CLI::App* command =
+        registry.add("gc", "Release what dead processes left behind",
+                     "  muster gc --dry-run\n"
+                     "  muster gc\n"
+                     "Looks at one domain, and at all ephemeral domains of this user whose `muster run --ephemeral` was killed.");
     command->add_flag("--dry-run", *dry_run, "Only tell");
     registry.actions.emplace_back(command, [dry_run, &registry] {
         const Domain domain = open_domain(registry.global);

@@ -17,11 +17,12 @@ struct Limit {
     std::string_view meaning;
 };
 
-constexpr std::array<Limit, 5> kLimits{{{"msg_default", &Limits::messages_default, "messages a queue holds if nothing else is asked for"},
-                                        {"msgsize_default", &Limits::message_size_bytes_default, "bytes a message may have if nothing else is asked for"},
-                                        {"msg_max", &Limits::messages_max, "messages that may be asked for"},
-                                        {"msgsize_max", &Limits::message_size_bytes_max, "bytes a message that may be asked for"},
-                                        {"queues_max", &Limits::queues_max, "queues in the domain"}}};
+constexpr std::array<Limit, 5> kLimits{
+    {{"msg_default", &Limits::messages_default, "messages a queue holds if nothing else is asked for"},
+     {"msgsize_default", &Limits::message_size_bytes_default, "bytes a message may have if nothing else is asked for"},
+     {"msg_max", &Limits::messages_max, "messages that may be asked for"},
+     {"msgsize_max", &Limits::message_size_bytes_max, "bytes a message that may be asked for"},
+     {"queues_max", &Limits::queues_max, "queues in the domain"}}};
 
 struct Assignment {
     std::string name;
@@ -47,7 +48,8 @@ int limits(const std::vector<std::string>& assignments, const Global& global) {
         if (const auto set = domain.set_limit(one.name, one.value); !set) {
             Failure failure = explain(set.error(), Doing::inspecting, global);
             if (set.error() == EINVAL)
-                failure.text = fmt::format("limits: {}={} is refused: {}", one.name, one.value, set.error().hint().empty() ? "out of range" : set.error().hint());
+                failure.text = fmt::format("limits: {}={} is refused: {}", one.name, one.value,
+                                           set.error().hint().empty() ? "out of range" : set.error().hint());
             throw failure;
         }
     if (!parsed.empty() && !global.json) return kOk;

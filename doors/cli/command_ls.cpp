@@ -14,15 +14,20 @@ struct Options {
     bool details = false, all = false;
 };
 
-bool is_queue(const ObjectInfo& object) { return object.kind == ObjectKind::message_queue || object.kind == ObjectKind::typed_queue; }
+bool is_queue(const ObjectInfo& object) {
+    return object.kind == ObjectKind::message_queue || object.kind == ObjectKind::typed_queue;
+}
 
 std::vector<std::string> row_of(const ObjectInfo& object, bool details, bool problems) {
     const bool queue = is_queue(object) && object.problem.empty();
     const auto number = [&](std::uint64_t value) { return queue ? std::to_string(value) : std::string("-"); };
-    std::vector<std::string> row{escaped(object.name), std::string(to_string(object.kind)), octal(object.mode), user_name(object.owner_uid)};
+    std::vector<std::string> row{escaped(object.name), std::string(to_string(object.kind)), octal(object.mode),
+                                 user_name(object.owner_uid)};
     if (details) row.push_back(group_name(object.owner_gid));
-    row.insert(row.end(), {number(object.messages), number(object.messages_max), number(object.message_size_bytes_max), std::to_string(object.bytes_allocated),
-                           queue ? fmt::format("{}/{}", object.receivers_waiting, object.senders_waiting) : "-", local_time(object.created)});
+    row.insert(row.end(), {number(object.messages), number(object.messages_max), number(object.message_size_bytes_max),
+                           std::to_string(object.bytes_allocated),
+                           queue ? fmt::format("{}/{}", object.receivers_waiting, object.senders_waiting) : "-",
+                           local_time(object.created)});
     if (details) row.insert(row.end(), {local_time(object.last_send), local_time(object.last_receive), escaped(object.path)});
     if (problems) row.push_back(escaped(object.problem));
     return row;
@@ -30,7 +35,8 @@ std::vector<std::string> row_of(const ObjectInfo& object, bool details, bool pro
 
 std::string table_of(const std::vector<ObjectInfo>& objects, bool details) {
     using enum Table::Align;
-    const bool problems = std::any_of(objects.begin(), objects.end(), [](const ObjectInfo& object) { return !object.problem.empty(); });
+    const bool problems =
+        std::any_of(objects.begin(), objects.end(), [](const ObjectInfo& object) { return !object.problem.empty(); });
     std::vector<Table::Column> columns{{"NAME"}, {"KIND"}, {"MODE"}, {"OWNER"}};
     if (details) columns.push_back({"GROUP"});
     for (const char* head : {"MESSAGES", "CAPACITY", "SIZE", "BYTES", "R/S WAITING"}) columns.push_back({head, right});
@@ -46,8 +52,10 @@ int ls(const Options& options, const Global& global) {
     const Domain domain = open_domain(global);
     std::vector<ObjectInfo> objects = require(domain.list(), Doing::inspecting, global);
     if (!options.all)  // the descriptors behind poll() are no objects of the user's; broken ones are worth a look
-        std::erase_if(objects, [](const ObjectInfo& object) { return object.kind == ObjectKind::poll_fifo && object.problem.empty(); });
-    std::sort(objects.begin(), objects.end(), [](const ObjectInfo& a, const ObjectInfo& b) { return std::tie(a.kind, a.name) < std::tie(b.kind, b.name); });
+        std::erase_if(objects,
+                      [](const ObjectInfo& object) { return object.kind == ObjectKind::poll_fifo && object.problem.empty(); });
+    std::sort(objects.begin(), objects.end(),
+              [](const ObjectInfo& a, const ObjectInfo& b) { return std::tie(a.kind, a.name) < std::tie(b.kind, b.name); });
     if (global.json) {
         Json list = Json::array();
         for (const ObjectInfo& object : objects) list.push_back(to_json(object));

@@ -35,8 +35,13 @@ int make_queue(const Options& options, const Global& global) {
     if (existed) note_difference(*queue, wanted, options, global);
     if (global.json) {
         const QueueStatus status = require(queue->status(), Doing::inspecting, global);
-        print(dump({{"name", options.name}, {"kind", "mq"}, {"made", !existed}, {"mode", octal(status.mode)}, {"messages_max", status.messages_max},
-                    {"message_size_bytes_max", status.message_size_bytes_max}, {"domain", domain.path()}}));
+        print(dump({{"name", options.name},
+                    {"kind", "mq"},
+                    {"made", !existed},
+                    {"mode", octal(status.mode)},
+                    {"messages_max", status.messages_max},
+                    {"message_size_bytes_max", status.message_size_bytes_max},
+                    {"domain", domain.path()}}));
     }
     return kOk;
 }
@@ -48,10 +53,11 @@ void add_mk(Registry& registry) {
     mk->require_subcommand(1);
     auto options = std::make_shared<Options>();
     CLI::App* mq = mk->add_subcommand("mq", "Make a message queue");
-    mq->footer("Examples:\n"
-               "  muster mk mq /jobs\n"
-               "  muster mk mq /jobs --depth 1000 --message-size 64Ki --mode 0660\n"
-               "  muster mk mq /jobs --exist-ok");
+    mq->footer(
+        "Examples:\n"
+        "  muster mk mq /jobs\n"
+        "  muster mk mq /jobs --depth 1000 --message-size 64Ki --mode 0660\n"
+        "  muster mk mq /jobs --exist-ok");
     mq->fallthrough();
     mq->add_option("name", options->name, "The queue: one slash, then up to 255 bytes")->required()->type_name("/NAME");
     options->shape.declare(*mq);

@@ -27,16 +27,22 @@ enum class Form { automatic, raw, lines, hex, json };
 // One message as it is written. `terminal`: what would steer the terminal is escaped.
 std::string render(Form form, std::string_view bytes, std::uint32_t priority, bool terminal) {
     switch (form) {
-        case Form::raw: return std::string(bytes);
-        case Form::lines: return std::string(bytes) + "\n";
-        case Form::hex: return fmt::format("# priority {}, {}\n", priority, counted(bytes.size(), "byte")) + hex_dump(bytes);
+        case Form::raw:
+            return std::string(bytes);
+        case Form::lines:
+            return std::string(bytes) + "\n";
+        case Form::hex:
+            return fmt::format("# priority {}, {}\n", priority, counted(bytes.size(), "byte")) + hex_dump(bytes);
         case Form::json: {
             Json json{{"priority", priority}, {"size", bytes.size()}};
-            if (is_utf8(bytes)) json["text"] = bytes;
-            else json["base64"] = base64(bytes);
+            if (is_utf8(bytes))
+                json["text"] = bytes;
+            else
+                json["base64"] = base64(bytes);
             return dump(json, false);
         }
-        case Form::automatic: break;
+        case Form::automatic:
+            break;
     }
     return (terminal ? escaped(bytes) : std::string(bytes)) + "\n";
 }
@@ -50,8 +56,10 @@ std::string render(Form form, std::string_view bytes, std::uint32_t priority, bo
 
 int peek(MessageQueue& queue, const Options& options, Form form, Sink& sink, const Global& global) {
     std::vector<Message> messages;
-    if (options.all) messages = require(queue.peek_all(), Doing::receiving, global);
-    else messages.push_back(require(queue.peek(), Doing::receiving, global));
+    if (options.all)
+        messages = require(queue.peek_all(), Doing::receiving, global);
+    else
+        messages.push_back(require(queue.peek(), Doing::receiving, global));
     for (const Message& message : messages) {
         const int error = sink.write(render(form, message.text(), message.priority, sink.terminal()));
         if (error == EPIPE) fail(kBrokenPipe, "");
@@ -60,7 +68,8 @@ int peek(MessageQueue& queue, const Options& options, Form form, Sink& sink, con
     return kOk;
 }
 
-int receive(MessageQueue& queue, const Options& options, const ReceivePolicy& policy, Form form, Sink& sink, const Global& global) {
+int receive(MessageQueue& queue, const Options& options, const ReceivePolicy& policy, Form form, Sink& sink,
+            const Global& global) {
     const bool endless = options.follow || options.all;
     const std::uint64_t wanted = options.count.empty() ? 1 : parse_count("--count", options.count, 1, UINT64_MAX);
     const Interrupts interrupts;
@@ -73,27 +82,38 @@ int receive(MessageQueue& queue, const Options& options, const ReceivePolicy& po
             if (wanted > 1 && received > 0) failure.text += fmt::format("; {} of {} messages were received", received, wanted);
             throw failure;
         }
-        if (const int error = sink.write(render(form, taken->text(), taken->priority, sink.terminal()))) output_failed(sink, error, receiver, *taken);
+        if (const int error = sink.write(render(form, taken->text(), taken->priority, sink.terminal())))
+            output_failed(sink, error, receiver, *taken);
     }
     Interrupts::die_if_pending();
     return kOk;
 }
 
 Form form_of(const Options& options, const Global& global) {
-    if (options.raw + options.lines + options.hex + global.json > 1) fail(kUsage, "recv: choose one of --raw, --lines, --hex and --json");
-    return options.raw ? Form::raw : options.lines ? Form::lines : options.hex ? Form::hex : global.json ? Form::json : Form::automatic;
+    if (options.raw + options.lines + options.hex + global.json > 1)
+        fail(kUsage, "recv: choose one of --raw, --lines, --hex and --json");
+    return options.raw     ? Form::raw
+           : options.lines ? Form::lines
+           : options.hex   ? Form::hex
+           : global.json   ? Form::json
+                           : Form::automatic;
 }
 
 void check(const Options& options, Form form) {
     check_queue_name(options.name);
     if (options.peek && (!options.count.empty() || options.follow))
         fail(kUsage, "recv: --peek shows the next message, --peek --all every message; --count and --follow do not go with it");
-    if (options.peek && (!options.timeout.empty() || options.no_wait)) fail(kUsage, "recv: --peek never waits; leave --timeout and --no-wait away");
-    if (!options.count.empty() + options.follow + options.all > 1) fail(kUsage, "recv: choose one of --count, --follow and --all");
+    if (options.peek && (!options.timeout.empty() || options.no_wait))
+        fail(kUsage, "recv: --peek never waits; leave --timeout and --no-wait away");
+    if (!options.count.empty() + options.follow + options.all > 1)
+        fail(kUsage, "recv: choose one of --count, --follow and --all");
     if (options.stream && (options.peek || options.follow || options.all || !options.count.empty() || form != Form::automatic))
-        fail(kUsage, "recv: --stream writes the bytes of one stream; --count, --follow, --all, --peek and the output forms do not go with it");
+        fail(kUsage,
+             "recv: --stream writes the bytes of one stream; --count, --follow, --all, --peek and the output forms do not go "
+             "with it");
     if (options.no_wait && !options.timeout.empty()) fail(kUsage, "recv: --no-wait and --timeout exclude each other");
-    if (options.all && (options.no_wait || !options.timeout.empty())) fail(kUsage, "recv: --all takes what is there and never waits; leave --timeout and --no-wait away");
+    if (options.all && (options.no_wait || !options.timeout.empty()))
+        fail(kUsage, "recv: --all takes what is there and never waits; leave --timeout and --no-wait away");
     if (!options.count.empty()) parse_count("--count", options.count, 1, UINT64_MAX);
 }
 
@@ -107,8 +127,10 @@ int recv(const Options& options, const Global& global) {
     MessageQueue queue = open_queue(domain, options.name, options.create, options.shape, global);
     Sink sink(options.output);  // after the queue: a wrong name must not empty a file, and before the first message is taken
     int code = kOk;
-    if (options.stream) receive_stream(queue, policy, sink, global);
-    else code = options.peek ? peek(queue, options, form, sink, global) : receive(queue, options, policy, form, sink, global);
+    if (options.stream)
+        receive_stream(queue, policy, sink, global);
+    else
+        code = options.peek ? peek(queue, options, form, sink, global) : receive(queue, options, policy, form, sink, global);
     sink.close();
     return code;
 }
@@ -130,10 +152,12 @@ void add_recv(Registry& registry) {
     command->add_flag("--all", options->all, "Take all that are there now, and do not wait");
     command->add_flag("--peek", options->peek, "Show the next message and leave it; with --all, every message");
     command->add_flag("--raw", options->raw, "The messages' bytes and nothing else");
-    command->add_flag("--lines", options->lines, "A newline after each message, which is also the default; here nothing is escaped on a terminal");
+    command->add_flag("--lines", options->lines,
+                      "A newline after each message, which is also the default; here nothing is escaped on a terminal");
     command->add_flag("--hex", options->hex, "Priority, size and a dump of each message");
     command->add_flag("--stream", options->stream, "Put together what `send --stream` cut, and check it");
-    command->add_option("--timeout", options->timeout, "Wait at most so long for each message: 250ms, 1.5s, 2m")->type_name("DURATION");
+    command->add_option("--timeout", options->timeout, "Wait at most so long for each message: 250ms, 1.5s, 2m")
+        ->type_name("DURATION");
     command->add_flag("--no-wait", options->no_wait, "Do not wait when the queue is empty");
     command->add_option("--output", options->output, "Write to this file instead of standard output")->type_name("FILE");
     command->add_flag("--create", options->create, "Make the queue if there is none");

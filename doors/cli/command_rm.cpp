@@ -1,5 +1,6 @@
 // muster rm: takes names away.
 #include <fmt/format.h>
+#include <algorithm>
 #include <memory>
 #include "command.hpp"
 #include "muster/message_queue.hpp"
@@ -19,15 +20,20 @@ struct Options {
 std::vector<std::string> all_queues(const Domain& domain, const Global& global) {
     std::vector<std::string> names;
     for (const ObjectInfo& object : require(domain.list(), Doing::inspecting, global)) {
-        if (object.kind == ObjectKind::message_queue) names.push_back(object.name);
+        // A damaged queue may not tell what it is, but it lies where queues lie.
+        const bool unknown_queue = object.kind == ObjectKind::unknown && object.path == domain.path() + "/mq" + object.name;
+        if (object.kind == ObjectKind::message_queue || unknown_queue)
+            names.push_back(object.name);
         else if (object.kind != ObjectKind::poll_fifo)
             complain(fmt::format("{}: {} is no message queue and stays", escaped(object.name), to_string(object.kind)));
     }
+    std::sort(names.begin(), names.end());
     return names;
 }
 
 int rm(const Options& options, const Global& global) {
-    if (options.all == !options.names.empty()) fail(kUsage, options.all ? "rm: --all removes every queue; leave the names away" : "rm: which queue? or --all");
+    if (options.all == !options.names.empty())
+        fail(kUsage, options.all ? "rm: --all removes every queue; leave the names away" : "rm: which queue? or --all");
     for (const std::string& name : options.names) check_queue_name(name);
     const Domain domain = open_domain(global);
     int code = kOk;

@@ -43,7 +43,8 @@ Failure execute(const Prepared& program) {
 void set_environment(const Prepared& program, const Domain& domain, const std::string& link_directory) {
     const std::string library = preloadable(program.library, link_directory);
     std::string preload = library;
-    if (const char* before = std::getenv("LD_PRELOAD"); before != nullptr && *before != '\0') preload += std::string(":") + before;
+    if (const char* before = std::getenv("LD_PRELOAD"); before != nullptr && *before != '\0')
+        preload += std::string(":") + before;
     if (::setenv("LD_PRELOAD", preload.c_str(), 1) != 0 || ::setenv("MUSTER_DOMAIN", domain.path().c_str(), 1) != 0)
         fail(kError, fmt::format("environment: {}", std::strerror(errno)));
 }
@@ -156,15 +157,17 @@ void add_run(Registry& registry, const std::vector<std::string>& program) {
         std::vector<std::string> program;  // for the help text; main() has cut the real one off
     };
     auto options = std::make_shared<Options>();
-    CLI::App* command = registry.add("run", "Run an unmodified program on Muster's objects",
-                                     "  muster run stress-ng --mq 2 --timeout 5\n"
-                                     "  muster --domain test run ./server --port 80\n"
-                                     "  muster run --ephemeral -- make check     (a domain of its own, removed at the end)\n"
-                                     "Ends with the program's exit code; 127: no such program, 126: it cannot be run, 128+N: killed by signal N.");
+    CLI::App* command = registry.add(
+        "run", "Run an unmodified program on Muster's objects",
+        "  muster run stress-ng --mq 2 --timeout 5\n"
+        "  muster --domain test run ./server --port 80\n"
+        "  muster run --ephemeral -- make check     (a domain of its own, removed at the end)\n"
+        "Ends with the program's exit code; 127: no such program, 126: it cannot be run, 128+N: killed by signal N.");
     command->add_option("program", options->program, "What to run; all behind it is the program's, not muster's")
         ->type_name("PROGRAM [ARGUMENT...]");
     command->add_flag("--ephemeral", options->ephemeral, "Make a fresh domain, and remove it when the program ends");
-    registry.actions.emplace_back(command, [options, &registry, program] { return run(program, options->ephemeral, registry.global); });
+    registry.actions.emplace_back(command,
+                                  [options, &registry, program] { return run(program, options->ephemeral, registry.global); });
 }
 
 }  // namespace muster::cli

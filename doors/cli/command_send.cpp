@@ -26,7 +26,8 @@ struct Options {
 // Sends one message after the other and counts them, so that an error can say how far it came.
 class Sender {
 public:
-    Sender(MessageQueue& queue, const SendPolicy& policy, const Global& global) : queue_(queue), policy_(policy), global_(global) {}
+    Sender(MessageQueue& queue, const SendPolicy& policy, const Global& global)
+        : queue_(queue), policy_(policy), global_(global) {}
 
     void send(std::string_view message, std::uint64_t line = 0) {
         const Deadline deadline = policy_.deadline();
@@ -47,8 +48,9 @@ private:
     [[noreturn]] void stop(const Error& error, std::size_t size_bytes, std::uint64_t line) const {
         Failure failure = explain(error, Doing::sending, global_);
         if (error == EMSGSIZE)
-            failure.text = fmt::format("{}: a message of {} is too long; at most {} go into one. --stream cuts long input into messages", queue_.name(),
-                                       counted(size_bytes, "byte"), queue_.message_size_bytes_max());
+            failure.text =
+                fmt::format("{}: a message of {} is too long; at most {} go into one. --stream cuts long input into messages",
+                            queue_.name(), counted(size_bytes, "byte"), queue_.message_size_bytes_max());
         if (line > 0) failure.text += fmt::format(" (line {})", line);
         if (messages_ > 0) failure.text += fmt::format("; {} before it {} sent", messages_, messages_ == 1 ? "was" : "were");
         throw failure;
@@ -60,7 +62,9 @@ private:
     std::uint64_t messages_ = 0, bytes_ = 0;
 };
 
-std::string input_name(const Options& options) { return options.file.empty() || options.file == "-" ? "standard input" : options.file; }
+std::string input_name(const Options& options) {
+    return options.file.empty() || options.file == "-" ? "standard input" : options.file;
+}
 
 void send_whole(Sender& sender, int fd, const Options& options, const MessageQueue& queue) {
     std::string message(std::min<std::size_t>(queue.message_size_bytes_max() + 1, 65536), '\0');
@@ -69,7 +73,8 @@ void send_whole(Sender& sender, int fd, const Options& options, const MessageQue
         if (filled == message.size()) message.resize(std::min(queue.message_size_bytes_max() + 1, filled * 2));
         filled += read_some(fd, std::as_writable_bytes(std::span(message)).subspan(filled), ended, input_name(options));
         if (filled > queue.message_size_bytes_max())
-            fail(kError, fmt::format("{}: more than {}, the longest message {} takes; --stream sends input of any length, --lines a message a line",
+            fail(kError, fmt::format("{}: more than {}, the longest message {} takes; --stream sends input of any length, "
+                                     "--lines a message a line",
                                      input_name(options), counted(queue.message_size_bytes_max(), "byte"), queue.name()));
     }
     sender.send(std::string_view(message).substr(0, filled));
@@ -97,7 +102,8 @@ void send_lines(Sender& sender, int fd, const Options& options, const MessageQue
 void check(const Options& options) {
     check_queue_name(options.name);
     const bool input = options.lines || options.stream || options.from_stdin || !options.file.empty();
-    if (!options.messages.empty() && input) fail(kUsage, "send: messages on the command line exclude --file, --stdin, --lines and --stream");
+    if (!options.messages.empty() && input)
+        fail(kUsage, "send: messages on the command line exclude --file, --stdin, --lines and --stream");
     if (options.lines && options.stream) fail(kUsage, "send: --lines and --stream exclude each other");
     if (options.from_stdin && !options.file.empty()) fail(kUsage, "send: --stdin and --file exclude each other");
     if (options.no_wait && !options.timeout.empty()) fail(kUsage, "send: --no-wait and --timeout exclude each other");
@@ -105,8 +111,8 @@ void check(const Options& options) {
 
 // The arguments as they were typed; see protect_messages().
 Options decoded(Options options) {
-    for (std::string* text : {&options.name, &options.priority, &options.file, &options.timeout, &options.shape.depth, &options.shape.message_size,
-                              &options.shape.mode})
+    for (std::string* text : {&options.name, &options.priority, &options.file, &options.timeout, &options.shape.depth,
+                              &options.shape.message_size, &options.shape.mode})
         *text = plain(*text);
     for (std::string& message : options.messages) message = plain(message);
     return options;
@@ -115,7 +121,8 @@ Options decoded(Options options) {
 int send(const Options& options, const Global& global) {
     check(options);
     SendPolicy policy;
-    if (!options.priority.empty()) policy.priority = static_cast<std::uint32_t>(parse_count("--priority", options.priority, 0, MessageQueue::kPriorityMax));
+    if (!options.priority.empty())
+        policy.priority = static_cast<std::uint32_t>(parse_count("--priority", options.priority, 0, MessageQueue::kPriorityMax));
     if (!options.timeout.empty()) policy.timeout = parse_duration("--timeout", options.timeout);
     policy.no_wait = options.no_wait;
     // Opened first: a file that is not there must not leave a fresh queue behind.
@@ -132,7 +139,8 @@ int send(const Options& options, const Global& global) {
         if (!options.messages.empty()) {
             for (const std::string& message : options.messages) sender.send(message);
         } else {
-            if (input.get() == STDIN_FILENO && ::isatty(STDIN_FILENO) == 1) complain("reading from the terminal; Ctrl-D ends the input");
+            if (input.get() == STDIN_FILENO && ::isatty(STDIN_FILENO) == 1)
+                complain("reading from the terminal; Ctrl-D ends the input");
             options.lines ? send_lines(sender, input.get(), options, queue) : send_whole(sender, input.get(), options, queue);
         }
         messages = sender.messages(), bytes = sender.bytes();
@@ -145,20 +153,23 @@ int send(const Options& options, const Global& global) {
 
 void add_send(Registry& registry) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = registry.add("send", "Put messages into a queue",
-                                     "  muster send /jobs 'first message' 'second message'\n"
-                                     "  muster send /jobs --priority 5 < request.bin        (standard input is one message)\n"
-                                     "  muster send /jobs --lines --file list.txt           (a message a line)\n"
-                                     "  tar c . | muster send /pipe --stream --create       (any length; `muster recv --stream` is the other end)\n"
-                                     "  muster send /jobs --timeout 2s -- --not-an-option");
+    CLI::App* command = registry.add(
+        "send", "Put messages into a queue",
+        "  muster send /jobs 'first message' 'second message'\n"
+        "  muster send /jobs --priority 5 < request.bin        (standard input is one message)\n"
+        "  muster send /jobs --lines --file list.txt           (a message a line)\n"
+        "  tar c . | muster send /pipe --stream --create       (any length; `muster recv --stream` is the other end)\n"
+        "  muster send /jobs --timeout 2s -- --not-an-option");
     command->add_option("name", options->name, "The queue")->required()->type_name("/NAME");
-    command->add_option("message", options->messages, "One message an argument; with none, standard input is one message")->type_name("MESSAGE");
+    command->add_option("message", options->messages, "One message an argument; with none, standard input is one message")
+        ->type_name("MESSAGE");
     command->add_option("--priority", options->priority, "0 to 32767; larger is received first (default 0)")->type_name("N");
     command->add_option("--file", options->file, "Read this file instead of standard input")->type_name("FILE");
     command->add_flag("--lines", options->lines, "Each line of the input is a message");
     command->add_flag("--stream", options->stream, "Cut the input into numbered, checked messages for `recv --stream`");
     command->add_flag("--stdin", options->from_stdin, "Read standard input, which is what happens without messages anyway");
-    command->add_option("--timeout", options->timeout, "Wait at most so long for space for each message: 250ms, 1.5s, 2m")->type_name("DURATION");
+    command->add_option("--timeout", options->timeout, "Wait at most so long for space for each message: 250ms, 1.5s, 2m")
+        ->type_name("DURATION");
     command->add_flag("--no-wait", options->no_wait, "Do not wait when the queue is full");
     command->add_flag("--create", options->create, "Make the queue if there is none");
     options->shape.declare(*command);

@@ -18,7 +18,9 @@ struct Facts {
     std::optional<QueueStatus> queue;  // absent: the object could not be opened, object.problem says why
 };
 
-std::string line(std::string_view label, std::string_view value) { return fmt::format("  {:<14}{}\n", label, value); }
+std::string line(std::string_view label, std::string_view value) {
+    return fmt::format("  {:<14}{}\n", label, value);
+}
 
 std::string bytes_text(std::uint64_t bytes) {
     return bytes < 1024 ? counted(bytes, "byte") : fmt::format("{} bytes ({})", bytes, human_bytes(bytes));
@@ -40,7 +42,8 @@ std::string text_of(const Facts& facts) {
         const QueueStatus& queue = *facts.queue;
         text += line("messages", fmt::format("{} of {}", queue.messages, queue.messages_max));
         text += line("message size", fmt::format("at most {}", bytes_text(queue.message_size_bytes_max)));
-        text += line("waiting", fmt::format("{}, {}", counted(queue.receivers_waiting, "receiver"), counted(queue.senders_waiting, "sender")));
+        text += line("waiting", fmt::format("{}, {}", counted(queue.receivers_waiting, "receiver"),
+                                            counted(queue.senders_waiting, "sender")));
         text += line("notify", queue.notify_pid == 0 ? "nobody" : "process " + process_name(queue.notify_pid));
     }
     text += line("memory", bytes_text(object.bytes_allocated));
@@ -91,8 +94,10 @@ int stat(const std::vector<std::string>& names, const Global& global) {
     for (const std::string& name : names) {
         try {
             const Facts facts = gather(domain, objects, name, global);
-            if (global.json) list.push_back(json_of(facts));
-            else text += (text.empty() ? "" : "\n") + text_of(facts);
+            if (global.json)
+                list.push_back(json_of(facts));
+            else
+                text += (text.empty() ? "" : "\n") + text_of(facts);
             if (!facts.object.problem.empty()) code = kDamaged;
         } catch (const Failure& failure) {  // the others are shown all the same
             complain(failure.text);

@@ -30,11 +30,12 @@ std::optional<ProcessIdentity> recorded_owner(const std::string& directory) {
 std::uint64_t allocated_bytes(const std::string& directory) {
     std::uint64_t total = 0;
     std::error_code error;
-    for (auto entry = std::filesystem::recursive_directory_iterator(directory, error); entry != std::filesystem::recursive_directory_iterator();
-         entry.increment(error)) {
+    for (auto entry = std::filesystem::recursive_directory_iterator(directory, error);
+         entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
         struct stat status {};
         if (error) break;
-        if (::lstat(entry->path().c_str(), &status) == 0 && S_ISREG(status.st_mode)) total += static_cast<std::uint64_t>(status.st_blocks) * 512;
+        if (::lstat(entry->path().c_str(), &status) == 0 && S_ISREG(status.st_mode))
+            total += static_cast<std::uint64_t>(status.st_blocks) * 512;
     }
     return total;
 }
@@ -89,7 +90,9 @@ std::vector<Finding> collect_ephemeral(bool remove) {
         const Life life = life_of(*owner);
         if (life == Life::alive) continue;
         if (life == Life::unknown) {
-            finding.what = fmt::format("ephemeral domain of process {}, which cannot be judged from here (another pid namespace); left alone", owner->pid);
+            finding.what = fmt::format(
+                "ephemeral domain of process {}, which cannot be judged from here (another pid namespace); left alone",
+                owner->pid);
         } else {
             finding.what = fmt::format("ephemeral domain of process {}, which is dead", owner->pid);
             if (remove) {

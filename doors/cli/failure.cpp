@@ -3,19 +3,29 @@
 
 namespace muster::cli {
 
-void fail(int exit_code, std::string text) { throw Failure{exit_code, std::move(text)}; }
+void fail(int exit_code, std::string text) {
+    throw Failure{exit_code, std::move(text)};
+}
 
 int exit_code_of(int errno_value) {
     switch (errno_value) {
-        case 0: return kOk;
-        case EAGAIN: return kWouldBlock;
-        case ETIMEDOUT: return kTimedOut;
-        case ENOENT: return kMissing;
-        case EEXIST: return kExists;
+        case 0:
+            return kOk;
+        case EAGAIN:
+            return kWouldBlock;
+        case ETIMEDOUT:
+            return kTimedOut;
+        case ENOENT:
+            return kMissing;
+        case EEXIST:
+            return kExists;
         case EACCES:
-        case EPERM: return kForbidden;
-        case EBADMSG: return kDamaged;
-        default: return kError;
+        case EPERM:
+            return kForbidden;
+        case EBADMSG:
+            return kDamaged;
+        default:
+            return kError;
     }
 }
 
@@ -45,14 +55,17 @@ Failure explain(const Error& error, Doing doing, const Global& global) {
         case ENOENT:
             if (!queue) break;
             // The hint would repeat what this says.
-            if (doing == Doing::removing) return {code, fmt::format("{}: no such queue; {} shows what is there", object, global.command("ls"))};
+            if (doing == Doing::removing)
+                return {code, fmt::format("{}: no such queue; {} shows what is there", object, global.command("ls"))};
             return {code, fmt::format("{}: no such queue; {} shows what is there, {} makes it", object, global.command("ls"),
                                       global.command("mk mq " + object))};
         case EEXIST:
             if (!queue) break;
-            return {code, fmt::format("{}: exists already; --exist-ok accepts that, {} removes it", object, global.command("rm " + object))};
+            return {code, fmt::format("{}: exists already; --exist-ok accepts that, {} removes it", object,
+                                      global.command("rm " + object))};
         case EAGAIN:
-            return {code, fmt::format("{}: {}", object, doing == Doing::sending ? "full; without --no-wait it waits for space" : "empty")};
+            return {code, fmt::format("{}: {}", object,
+                                      doing == Doing::sending ? "full; without --no-wait it waits for space" : "empty")};
         case ETIMEDOUT:
             return {code, fmt::format("{}: timed out; it was still {}", object, doing == Doing::sending ? "full" : "empty")};
         case EACCES:
@@ -62,13 +75,17 @@ Failure explain(const Error& error, Doing doing, const Global& global) {
             if (queue) return {code, with_hint(error, "no permission", global.command("ls") + " shows owner and mode")};
             return {code, with_hint(error, "no permission", "")};
         case EBADMSG:
-            return {code, with_hint(error, "damaged", queue ? fmt::format("{} tells more, {} removes it", global.command("fsck"),
-                                                                         global.command("rm " + object))
-                                                            : std::string())};
+            return {code, with_hint(error, "damaged",
+                                    queue ? fmt::format("{} tells more, {} removes it", global.command("fsck"),
+                                                        global.command("rm " + object))
+                                          : std::string())};
         case EMFILE:
-        case ENFILE: return {code, with_hint(error, "too many open files", "see `ulimit -n`")};
-        case EINTR: return {code, with_hint(error, "interrupted by a signal", "")};
-        default: break;
+        case ENFILE:
+            return {code, with_hint(error, "too many open files", "see `ulimit -n`")};
+        case EINTR:
+            return {code, with_hint(error, "interrupted by a signal", "")};
+        default:
+            break;
     }
     return {code, with_hint(error, error.code().message(), "")};
 }

@@ -56,7 +56,8 @@ ProcessIdentity this_process() {
 }
 
 Life life_of(const ProcessIdentity& process) {
-    if (process.pid == 0 || process.pid > INT32_MAX || process.start_time == 0 || process.pid_namespace == 0) return Life::unknown;
+    if (process.pid == 0 || process.pid > INT32_MAX || process.start_time == 0 || process.pid_namespace == 0)
+        return Life::unknown;
     if (process.pid_namespace != own_pid_namespace()) return Life::unknown;
     if (const auto stat = read_stat(process.pid)) {
         if (stat->start_time != process.start_time) return Life::dead;

@@ -48,7 +48,9 @@ Interrupts::~Interrupts() {
     ::sigaction(SIGALRM, &alarm_before, nullptr);
 }
 
-bool Interrupts::pending() { return came != 0; }
+bool Interrupts::pending() {
+    return came != 0;
+}
 
 void Interrupts::die() {
     const int signal = came;

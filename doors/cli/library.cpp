@@ -23,7 +23,9 @@ std::filesystem::path own_directory() {
     return error ? std::filesystem::path() : self.parent_path();
 }
 
-bool readable(const std::filesystem::path& path) { return ::access(path.c_str(), R_OK) == 0; }
+bool readable(const std::filesystem::path& path) {
+    return ::access(path.c_str(), R_OK) == 0;
+}
 
 // Where the library may lie, seen from the command: as built, as installed, or side by side.
 std::vector<std::filesystem::path> candidates(const std::filesystem::path& here) {
@@ -37,7 +39,9 @@ std::vector<std::filesystem::path> candidates(const std::filesystem::path& here)
     return found;
 }
 
-bool splits(const std::string& path) { return path.find_first_of(" :\t\n") != path.npos; }
+bool splits(const std::string& path) {
+    return path.find_first_of(" :\t\n") != path.npos;
+}
 
 }  // namespace
 
@@ -45,7 +49,8 @@ std::string find_library() {
     std::error_code error;
     if (const char* named = std::getenv("MUSTER_LIBRARY"); named != nullptr && *named != '\0') {
         const auto path = std::filesystem::canonical(named, error);
-        if (error || !readable(path)) fail(kError, fmt::format("MUSTER_LIBRARY: {}: {}", named, error ? error.message() : std::string("not readable")));
+        if (error || !readable(path))
+            fail(kError, fmt::format("MUSTER_LIBRARY: {}: {}", named, error ? error.message() : std::string("not readable")));
         return path.string();
     }
     const auto here = own_directory();
@@ -54,13 +59,15 @@ std::string find_library() {
         const auto path = std::filesystem::canonical(candidate, error);
         if (!error) return path.string();
     }
-    fail(kError, fmt::format("{} is missing: not beside {} and not in ../lib from there; name it in MUSTER_LIBRARY", kName, (here / "muster").string()));
+    fail(kError, fmt::format("{} is missing: not beside {} and not in ../lib from there; name it in MUSTER_LIBRARY", kName,
+                             (here / "muster").string()));
 }
 
 std::string preloadable(const std::string& library, const std::string& link_directory) {
     if (!splits(library)) return library;
     std::string directory = link_directory;
-    if (const char* runtime = std::getenv("XDG_RUNTIME_DIR"); directory.empty() && runtime != nullptr && *runtime == '/') directory = runtime;
+    if (const char* runtime = std::getenv("XDG_RUNTIME_DIR"); directory.empty() && runtime != nullptr && *runtime == '/')
+        directory = runtime;
     if (directory.empty() || splits(directory)) directory = "/dev/shm";
     // Named by the target, so that every run of this build shares one link and none of another.
     const std::uint32_t sum = stream::crc32(0, std::as_bytes(std::span(library)));

@@ -36,9 +36,12 @@ std::string sentence_of(const CLI::ParseError& wrong) {
 }
 
 int dispatch(Arguments arguments) {
-    CLI::App app("Unix interprocess communication in user space: queues that C programs, C++ programs and terminals share", "muster");
+    CLI::App app("Unix interprocess communication in user space: queues that C programs, C++ programs and terminals share",
+                 "muster");
     Global global;
-    app.add_option("--domain", global.domain, "The directory of objects: a path, or a name N for /dev/shm/muster-UID-N (default: $MUSTER_DOMAIN, or your own)")
+    app.add_option(
+           "--domain", global.domain,
+           "The directory of objects: a path, or a name N for /dev/shm/muster-UID-N (default: $MUSTER_DOMAIN, or your own)")
         ->type_name("DOMAIN");
     app.add_flag("--json", global.json, "Print JSON");
     app.set_version_flag("--version", "muster " MUSTER_VERSION, "Print the version");

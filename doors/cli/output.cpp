@@ -52,7 +52,9 @@ void print(std::string_view text) {
     if (error != 0) fail(kError, fmt::format("standard output: {}", std::strerror(error)));
 }
 
-void complain(std::string_view text) { write_all(STDERR_FILENO, fmt::format("muster: {}\n", text)); }
+void complain(std::string_view text) {
+    write_all(STDERR_FILENO, fmt::format("muster: {}\n", text));
+}
 
 std::size_t read_some(int fd, std::span<std::byte> buffer, bool& ended, std::string_view what, bool (*interrupted)()) {
     std::size_t filled = 0;
@@ -84,7 +86,9 @@ Descriptor::~Descriptor() {
     if (fd_ > 2) ::close(fd_);
 }
 
-int Descriptor::release() { return std::exchange(fd_, -1); }
+int Descriptor::release() {
+    return std::exchange(fd_, -1);
+}
 
 Descriptor open_input(const std::string& path) {
     if (path == "-") return Descriptor(STDIN_FILENO);

@@ -33,6 +33,7 @@ std::string read_head(const std::string& path, std::size_t size) {
 struct ElfFacts {
     unsigned char word_class = 0, byte_order = 0;
     std::uint16_t machine = 0;
+    bool complete = false;    // the program headers could be read
     std::string interpreter;  // empty: static
 };
 
@@ -51,6 +52,7 @@ void read_elf(const std::string& head, ElfFacts& facts) {
         if (segment.p_type != PT_INTERP || segment.p_offset >= head.size()) continue;
         facts.interpreter = std::string(head.substr(segment.p_offset, segment.p_filesz).c_str());
     }
+    facts.complete = true;
 }
 
 bool read_elf(const std::string& path, ElfFacts& facts) {
@@ -58,8 +60,10 @@ bool read_elf(const std::string& path, ElfFacts& facts) {
     if (head.size() < EI_NIDENT || std::memcmp(head.data(), ELFMAG, SELFMAG) != 0) return false;
     facts.word_class = static_cast<unsigned char>(head[EI_CLASS]);
     facts.byte_order = static_cast<unsigned char>(head[EI_DATA]);
-    if (facts.word_class == ELFCLASS64) read_elf<Elf64_Ehdr, Elf64_Phdr>(head, facts);
-    else if (facts.word_class == ELFCLASS32) read_elf<Elf32_Ehdr, Elf32_Phdr>(head, facts);
+    if (facts.word_class == ELFCLASS64)
+        read_elf<Elf64_Ehdr, Elf64_Phdr>(head, facts);
+    else if (facts.word_class == ELFCLASS32)
+        read_elf<Elf32_Ehdr, Elf32_Phdr>(head, facts);
     return true;
 }
 
@@ -71,32 +75,45 @@ const char* secure_execution(const std::string& path) {
     if (::statvfs(path.c_str(), &system) == 0 && (system.f_flag & ST_NOSUID) != 0) return nullptr;
     if ((status.st_mode & S_ISUID) != 0 && status.st_uid != ::getuid()) return "setuid";
     if ((status.st_mode & S_ISGID) != 0 && (status.st_mode & S_IXGRP) != 0 && status.st_gid != ::getgid()) return "setgid";
-    if (::getuid() != 0 && ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0) return "marked with file capabilities";
+    if (::getuid() != 0 && ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0)
+        return "marked with file capabilities";
     return nullptr;
 }
 
-std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+std::string base_name(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
 
-Failure refuse(const std::string& path, std::string_view why) { return {kCannotRun, fmt::format("{}: {}", path, why)}; }
+Failure refuse(const std::string& path, std::string_view why) {
+    return {kCannotRun, fmt::format("{}: {}", path, why)};
+}
 
 std::optional<Failure> examine_elf(const std::string& path, const ElfFacts& facts) {
     ElfFacts own;
     if (read_elf("/proc/self/exe", own)) {
+        if (facts.word_class != own.word_class)
+            return refuse(
+                path,
+                fmt::format("is a {}-bit program and Muster's library here has {} bits; run a build of the program that matches, "
+                            "or name a matching library in MUSTER_LIBRARY",
+                            facts.word_class == ELFCLASS32 ? 32 : 64, own.word_class == ELFCLASS32 ? 32 : 64));
         if (facts.machine != own.machine || facts.byte_order != own.byte_order)
             return refuse(path, "is built for another kind of machine; Muster's library here cannot be loaded into it");
-        if (facts.word_class != own.word_class)
-            return refuse(path, fmt::format("is a {}-bit program and Muster's library here has {} bits; run a build of the program that matches, "
-                                            "or name a matching library in MUSTER_LIBRARY",
-                                            facts.word_class == ELFCLASS32 ? 32 : 64, own.word_class == ELFCLASS32 ? 32 : 64));
     }
+    if (!facts.complete) return refuse(path, "is cut off or damaged: the beginning is a program's, the rest is missing");
     if (const char* kind = secure_execution(path))
-        return refuse(path, fmt::format("is {}: for such programs the system ignores preloaded libraries, so it would use the kernel's objects, not "
-                                        "Muster's. Start it as the user it would change to, or run a copy without that mark",
-                                        kind));
+        return refuse(
+            path,
+            fmt::format(
+                "is {}: for such programs the system ignores preloaded libraries, so it would use the kernel's objects, not "
+                "Muster's. Start it as the user it would change to, or run a copy without that mark",
+                kind));
     const bool loader = base_name(path).rfind("ld-", 0) == 0 || base_name(path).rfind("ld.so", 0) == 0;  // runs programs itself
     if (facts.interpreter.empty() && !loader)
-        return refuse(path, "is statically linked: no library can be put before it, so it would use the kernel's objects, not Muster's. "
-                            "Link it dynamically, or link it with libmuster_posix");
+        return refuse(
+            path,
+            "is statically linked: no library can be put before it, so it would use the kernel's objects, not Muster's. "
+            "Link it dynamically, or link it with libmuster_posix");
     if (!facts.interpreter.empty() && ::access(facts.interpreter.c_str(), F_OK) != 0)
         return Failure{kNoProgram, fmt::format("{}: its loader {} is not installed", path, facts.interpreter)};
     if (base_name(facts.interpreter).rfind("ld-musl", 0) == 0)
@@ -107,8 +124,10 @@ std::optional<Failure> examine_elf(const std::string& path, const ElfFacts& fact
 std::vector<std::string> words_of(std::string_view line) {
     std::vector<std::string> words(1);
     for (const char c : line) {
-        if (c != ' ' && c != '\t') words.back() += c;
-        else if (!words.back().empty()) words.emplace_back();
+        if (c != ' ' && c != '\t')
+            words.back() += c;
+        else if (!words.back().empty())
+            words.emplace_back();
     }
     if (words.back().empty()) words.pop_back();
     return words;
@@ -122,12 +141,15 @@ std::optional<Failure> examine_script(const std::string& path, std::string line,
     if (words.empty()) return {};  // the kernel refuses it and /bin/sh takes it
     const std::string& interpreter = words[0];
     if (::access(interpreter.c_str(), F_OK) != 0)
-        return Failure{kNoProgram, fmt::format("{}: its interpreter {} is not installed{}", path, interpreter.substr(0, interpreter.find('\r')),
-                                               windows ? " under that name: the script's lines end in CR LF, as on Windows" : "")};
-    if (::access(interpreter.c_str(), X_OK) != 0) return refuse(path, fmt::format("its interpreter {} is not executable", interpreter));
+        return Failure{
+            kNoProgram,
+            fmt::format("{}: its interpreter {} is not installed{}", path, interpreter.substr(0, interpreter.find('\r')),
+                        windows ? " under that name: the script's lines end in CR LF, as on Windows" : "")};
+    if (::access(interpreter.c_str(), X_OK) != 0)
+        return refuse(path, fmt::format("its interpreter {} is not executable", interpreter));
     if (depth >= kScriptDepthMax) return refuse(path, "leads from script to script too often");
     if (auto bad = examine(interpreter, depth + 1)) {
-        bad->text = fmt::format("{}: its interpreter {}", path, bad->text);
+        if (depth == 0) bad->text = fmt::format("{}: its interpreter {}", path, bad->text);
         return bad;
     }
     return {};
@@ -137,9 +159,12 @@ std::optional<Failure> examine(const std::string& path, int depth) {
     ElfFacts facts;
     if (read_elf(path, facts)) return examine_elf(path, facts);
     const std::string head = read_head(path, 256);
-    if (head.rfind("#!", 0) == 0) return examine_script(path, head.substr(2, head.find('\n') == head.npos ? head.npos : head.find('\n') - 2), depth);
-    // As shells judge: a zero byte before the first line's end means that it is no text. An unreadable file is the kernel's affair.
-    if (head.substr(0, head.find('\n')).find('\0') != head.npos) return refuse(path, "is neither a program of this system nor a script");
+    if (head.rfind("#!", 0) == 0)
+        return examine_script(path, head.substr(2, head.find('\n') == head.npos ? head.npos : head.find('\n') - 2), depth);
+    // As shells judge: a zero byte before the first line's end means that it is no text. An unreadable file is the kernel's
+    // affair.
+    if (head.substr(0, head.find('\n')).find('\0') != head.npos)
+        return refuse(path, "is neither a program of this system nor a script");
     return {};
 }
 
@@ -158,9 +183,12 @@ Failure cannot_execute(const std::string& path, int error) {
 bool runnable(const std::string& path, int& error) {
     struct stat status {};
     error = 0;
-    if (::stat(path.c_str(), &status) != 0) error = errno;
-    else if (!S_ISREG(status.st_mode)) error = EISDIR;
-    else if (::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) != 0) error = errno;
+    if (::stat(path.c_str(), &status) != 0)
+        error = ENOENT;  // also in a directory that may not be searched
+    else if (!S_ISREG(status.st_mode))
+        error = EISDIR;
+    else if (::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) != 0)
+        error = errno;
     return error == 0;
 }
 
@@ -186,10 +214,13 @@ std::string find_program(const std::string& name) {
         at = end + 1;
     }
     if (!refused.empty()) throw cannot_execute(refused, refused_error);
-    fail(kNoProgram, fmt::format("{}: no such program in PATH{}", name, ::access(name.c_str(), X_OK) == 0 ? fmt::format("; ./{} runs the one here", name) : ""));
+    fail(kNoProgram, fmt::format("{}: no such program in PATH{}", name,
+                                 ::access(name.c_str(), X_OK) == 0 ? fmt::format("; ./{} runs the one here", name) : ""));
 }
 
-std::optional<Failure> examine_program(const std::string& path) { return examine(path, 0); }
+std::optional<Failure> examine_program(const std::string& path) {
+    return examine(path, 0);
+}
 
 bool is_plain_script(const std::string& path) {
     const std::string head = read_head(path, 256);

@@ -41,7 +41,8 @@ void Progress::finish() {
     if (!shown_) return;
     const auto taken = Clock::now() - begin_;
     const double rate = static_cast<double>(bytes_) / std::chrono::duration<double>(taken).count();
-    show(fmt::format("{} {} in {}, {}/s", verb_, human_bytes(bytes_), human_duration(taken), human_bytes(static_cast<std::uint64_t>(rate))));
+    show(fmt::format("{} {} in {}, {}/s", verb_, human_bytes(bytes_), human_duration(taken),
+                     human_bytes(static_cast<std::uint64_t>(rate))));
     write_all(STDERR_FILENO, "\n");
     shown_ = false;
 }

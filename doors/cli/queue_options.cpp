@@ -19,15 +19,16 @@ QueueOptions QueueShape::resolve(const Domain& domain, const Global& global) con
     if (!depth.empty()) {
         options.messages_max = parse_count("--depth", depth, 1, UINT64_MAX);
         if (options.messages_max > limits.messages_max)
-            fail(kUsage, fmt::format("--depth: {} is above this domain's limit of {}; {} raises it", options.messages_max, limits.messages_max,
-                                     global.command(fmt::format("limits msg_max={}", options.messages_max))));
+            fail(kUsage,
+                 fmt::format("--depth: {} is above this domain's limit of {}; {} raises it", options.messages_max,
+                             limits.messages_max, global.command(fmt::format("limits msg_max={}", options.messages_max))));
     }
     if (!message_size.empty()) {
         options.message_size_bytes_max = parse_size("--message-size", message_size);
         if (options.message_size_bytes_max == 0) fail(kUsage, "--message-size: at least 1 byte");
         if (options.message_size_bytes_max > limits.message_size_bytes_max)
-            fail(kUsage, fmt::format("--message-size: {} is above this domain's limit of {}; {} raises it", options.message_size_bytes_max,
-                                     limits.message_size_bytes_max,
+            fail(kUsage, fmt::format("--message-size: {} is above this domain's limit of {}; {} raises it",
+                                     options.message_size_bytes_max, limits.message_size_bytes_max,
                                      global.command(fmt::format("limits msgsize_max={}", options.message_size_bytes_max))));
     }
     if (!mode.empty()) {
@@ -37,7 +38,8 @@ QueueOptions QueueShape::resolve(const Domain& domain, const Global& global) con
     return options;
 }
 
-MessageQueue open_queue(const Domain& domain, const std::string& name, bool create, const QueueShape& shape, const Global& global) {
+MessageQueue open_queue(const Domain& domain, const std::string& name, bool create, const QueueShape& shape,
+                        const Global& global) {
     if (!create) {
         if (shape.given()) fail(kUsage, "--depth, --message-size and --mode say how to make a queue; they need --create");
         return require(MessageQueue::open(domain, name), Doing::opening, global);

@@ -19,6 +19,7 @@ struct QueueShape {
 };
 
 // Opens a queue for send or recv; with `create` it is made if there is none.
-MessageQueue open_queue(const Domain& domain, const std::string& name, bool create, const QueueShape& shape, const Global& global);
+MessageQueue open_queue(const Domain& domain, const std::string& name, bool create, const QueueShape& shape,
+                        const Global& global);
 
 }  // namespace muster::cli

@@ -23,7 +23,8 @@ Result<Taken> Receiver::take(Deadline deadline) {
 std::string Receiver::put_back(const Taken& message, bool& saved) {
     const auto sent = queue_.try_send(message.bytes, message.priority);
     saved = sent.has_value();
-    const std::string what = fmt::format("the message ({}, priority {})", counted(message.bytes.size(), "byte"), message.priority);
+    const std::string what =
+        fmt::format("the message ({}, priority {})", counted(message.bytes.size(), "byte"), message.priority);
     if (saved) return fmt::format("{} is back in {}, behind others of its priority", what, queue_.name());
     return fmt::format("{} is lost: putting it back failed: {}", what, sent.error().message());
 }
@@ -39,9 +40,13 @@ Sink::~Sink() {
     if (fd_ > STDERR_FILENO) ::close(fd_);
 }
 
-int Sink::write(std::string_view bytes) { return write_all(fd_, bytes); }
+int Sink::write(std::string_view bytes) {
+    return write_all(fd_, bytes);
+}
 
-bool Sink::terminal() const { return ::isatty(fd_) == 1; }
+bool Sink::terminal() const {
+    return ::isatty(fd_) == 1;
+}
 
 void Sink::close() {
     if (fd_ <= STDERR_FILENO) return;

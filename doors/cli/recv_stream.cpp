@@ -39,9 +39,11 @@ private:
         const auto decoded = stream::decode(first->bytes, block);
         if (decoded == stream::Decoded::good && block.sequence == 0) return;
         if (decoded == stream::Decoded::good)
-            fail(kError, fmt::format("{}: begins in the middle of stream {} (block {}): another receiver took its beginning. Nothing was taken; {} empties the queue",
+            fail(kError, fmt::format("{}: begins in the middle of stream {} (block {}): another receiver took its beginning. "
+                                     "Nothing was taken; {} empties the queue",
                                      queue_.name(), stream::name_of(block.stream), block.sequence, drain_command()));
-        fail(kError, fmt::format("{}: {}. Nothing was taken; {} receives it as it is", queue_.name(), describe(decoded, first->bytes.size(), first->priority),
+        fail(kError, fmt::format("{}: {}. Nothing was taken; {} receives it as it is", queue_.name(),
+                                 describe(decoded, first->bytes.size(), first->priority),
                                  global_.command("recv --raw " + queue_.name())));
     }
 
@@ -49,9 +51,12 @@ private:
 
     static std::string describe(stream::Decoded decoded, std::size_t size_bytes, std::uint32_t priority) {
         switch (decoded) {
-            case stream::Decoded::newer: return "a message is a block of a newer stream format than this muster knows";
-            case stream::Decoded::damaged: return fmt::format("a stream block of {} bytes is damaged (its length or checksum is wrong)", size_bytes);
-            default: return fmt::format("a message ({}, priority {}) is no part of the stream", counted(size_bytes, "byte"), priority);
+            case stream::Decoded::newer:
+                return "a message is a block of a newer stream format than this muster knows";
+            case stream::Decoded::damaged:
+                return fmt::format("a stream block of {} bytes is damaged (its length or checksum is wrong)", size_bytes);
+            default:
+                return fmt::format("a message ({}, priority {}) is no part of the stream", counted(size_bytes, "byte"), priority);
         }
     }
 
@@ -70,7 +75,8 @@ private:
             const auto taken = receiver_.take(dead ? Deadline::now() : deadline);
             if (taken) return *taken;
             if (dead && taken.error() == EAGAIN)
-                fail(kError, fmt::format("{}: the sender (process {}) died; the stream breaks off after {}", queue_.name(), opening_.sender.pid, counted(bytes_, "byte")));
+                fail(kError, fmt::format("{}: the sender (process {}) died; the stream breaks off after {}", queue_.name(),
+                                         opening_.sender.pid, counted(bytes_, "byte")));
             if (taken.error() == ETIMEDOUT && deadline.nanoseconds() != limit.nanoseconds()) continue;
             Failure failure = explain(taken.error(), Doing::receiving, global_);
             if (expected_ > 0) failure.text += fmt::format("; the stream breaks off after {}", counted(bytes_, "byte"));
@@ -87,13 +93,21 @@ private:
             const std::string fate = receiver_.put_back(message, saved);
             broken(fmt::format("{}; {}", describe(decoded, message.bytes.size(), message.priority), fate));
         }
-        if (expected_ == 0) id_ = block.stream;
+        if (expected_ == 0 && block.sequence == 0) id_ = block.stream;
+        if (expected_ == 0 && block.sequence > 0)
+            broken(fmt::format("the beginning of stream {} was taken by another receiver, this one took block {}",
+                               stream::name_of(block.stream), block.sequence));
         if (block.stream != id_)
-            broken(fmt::format("two streams are mixed in this queue ({} and {}): let one sender finish before the next begins, or give each a queue",
-                               stream::name_of(id_), stream::name_of(block.stream)));
+            broken(
+                fmt::format("two streams are mixed in this queue ({} and {}): let one sender finish before the next begins, or "
+                            "give each a queue",
+                            stream::name_of(id_), stream::name_of(block.stream)));
         if (block.sequence != expected_)
-            broken(fmt::format("blocks {} to {} of the stream are missing: somebody else receives from this queue as well", expected_, block.sequence - 1),
-                   block.sequence > expected_ ? "" : "a block of the stream came twice");
+            broken(block.sequence < expected_
+                       ? "a block of the stream came twice"
+                       : fmt::format("{} of the stream missing after block {}: somebody else receives from this queue as well",
+                                     block.sequence - expected_ == 1 ? "a block" : counted(block.sequence - expected_, "block"),
+                                     static_cast<std::int64_t>(expected_) - 1));
         ++expected_;
         take_in(block);
     }
@@ -107,9 +121,13 @@ private:
             if (opening_.size_bytes != stream::kUnknownSize) progress_.expect(opening_.size_bytes);
         } else if (block.flags == stream::kData) {
             write(block.payload);
-        } else if (stream::get_length(block.payload, length) && (block.flags == stream::kEnd || block.flags == stream::kGivenUp)) {
-            if (block.flags == stream::kGivenUp) fail(kError, fmt::format("{}: the sender gave up after {}; the stream is incomplete", queue_.name(), counted(length, "byte")));
-            if (length != bytes_) broken(fmt::format("the stream should be {} long, but {} arrived", counted(length, "byte"), bytes_));
+        } else if (stream::get_length(block.payload, length) &&
+                   (block.flags == stream::kEnd || block.flags == stream::kGivenUp)) {
+            if (block.flags == stream::kGivenUp)
+                fail(kError, fmt::format("{}: the sender gave up after {}; the stream is incomplete", queue_.name(),
+                                         counted(length, "byte")));
+            if (length != bytes_)
+                broken(fmt::format("the stream should be {} long, but {} arrived", counted(length, "byte"), bytes_));
             ended_ = true;
         } else {
             broken("a block of the stream is of an unknown kind");
@@ -120,16 +138,16 @@ private:
         const int error = sink_.write({reinterpret_cast<const char*>(payload.data()), payload.size()});
         if (error != 0) {
             // The block cannot go back to its place, so say that the rest is useless, even to a closed pipe.
-            complain(fmt::format("{}: {}; {} of the stream were written, the rest is of no use any more: {} empties the queue", sink_.name(),
-                                 std::strerror(error), counted(bytes_, "byte"), drain_command()));
+            complain(fmt::format("{}: {}; {} of the stream were written, the rest is of no use any more: {} empties the queue",
+                                 sink_.name(), std::strerror(error), counted(bytes_, "byte"), drain_command()));
             fail(error == EPIPE ? kBrokenPipe : kError, "");
         }
         bytes_ += payload.size();
         progress_.update(bytes_);
     }
 
-    [[noreturn]] void broken(std::string_view why, std::string_view instead = "") {
-        std::string text = fmt::format("{}: {}", queue_.name(), instead.empty() ? why : instead);
+    [[noreturn]] void broken(std::string_view why) {
+        std::string text = fmt::format("{}: {}", queue_.name(), why);
         if (expected_ > 0) text += fmt::format("; {} before it {} good", counted(bytes_, "byte"), bytes_ == 1 ? "was" : "were");
         fail(kError, std::move(text));
     }

@@ -16,11 +16,15 @@ Json time_to_json(std::chrono::system_clock::time_point time) {
     return rfc3339(time);
 }
 
-std::string octal(std::uint32_t mode) { return fmt::format("{:04o}", mode); }
+std::string octal(std::uint32_t mode) {
+    return fmt::format("{:04o}", mode);
+}
 
 Json to_json(const ObjectInfo& object) {
-    Json json{{"name", object.name}, {"kind", to_string(object.kind)}, {"mode", octal(object.mode)}, {"owner", user_name(object.owner_uid)},
-              {"owner_uid", object.owner_uid}, {"group", group_name(object.owner_gid)}, {"owner_gid", object.owner_gid}};
+    Json json{{"name", object.name},           {"kind", to_string(object.kind)},
+              {"mode", octal(object.mode)},    {"owner", user_name(object.owner_uid)},
+              {"owner_uid", object.owner_uid}, {"group", group_name(object.owner_gid)},
+              {"owner_gid", object.owner_gid}};
     if (object.kind == ObjectKind::typed_queue || object.kind == ObjectKind::semaphore_set || object.kind == ObjectKind::segment)
         json["key"] = object.key;
     if (object.kind == ObjectKind::message_queue || object.kind == ObjectKind::typed_queue) {
@@ -40,11 +44,15 @@ Json to_json(const ObjectInfo& object) {
 }
 
 Json to_json(const Finding& finding) {
-    return {{"path", finding.path}, {"what", finding.what}, {"bytes_at_stake", finding.bytes_at_stake}, {"repaired", finding.repaired}};
+    return {{"path", finding.path},
+            {"what", finding.what},
+            {"bytes_at_stake", finding.bytes_at_stake},
+            {"repaired", finding.repaired}};
 }
 
 std::size_t print_findings(const std::vector<Finding>& findings, bool json, std::string_view done, std::string_view open) {
-    const auto left = static_cast<std::size_t>(std::count_if(findings.begin(), findings.end(), [](const Finding& f) { return !f.repaired; }));
+    const auto left =
+        static_cast<std::size_t>(std::count_if(findings.begin(), findings.end(), [](const Finding& f) { return !f.repaired; }));
     if (json) {
         Json list = Json::array();
         for (const Finding& finding : findings) list.push_back(to_json(finding));

@@ -22,15 +22,21 @@ std::uint64_t size_if_known(int fd) {
     struct stat status {};
     if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) return stream::kUnknownSize;
     const off_t position = ::lseek(fd, 0, SEEK_CUR);
-    return position >= 0 && position <= status.st_size ? static_cast<std::uint64_t>(status.st_size - position) : stream::kUnknownSize;
+    return position >= 0 && position <= status.st_size ? static_cast<std::uint64_t>(status.st_size - position)
+                                                       : stream::kUnknownSize;
 }
 
 class StreamSender {
 public:
     StreamSender(MessageQueue& queue, const SendPolicy& policy, const Global& global)
-        : queue_(queue), policy_(policy), global_(global), buffer_(std::make_unique_for_overwrite<std::byte[]>(queue.message_size_bytes_max())) {}
+        : queue_(queue),
+          policy_(policy),
+          global_(global),
+          buffer_(std::make_unique_for_overwrite<std::byte[]>(queue.message_size_bytes_max())) {}
 
-    std::span<std::byte> payload() { return {buffer_.get() + stream::kHeaderBytes, queue_.message_size_bytes_max() - stream::kHeaderBytes}; }
+    std::span<std::byte> payload() {
+        return {buffer_.get() + stream::kHeaderBytes, queue_.message_size_bytes_max() - stream::kHeaderBytes};
+    }
     const StreamSum& sum() const { return sum_; }
 
     void block(std::size_t payload_bytes, std::uint16_t flags) {
@@ -87,10 +93,11 @@ private:
 
 }  // namespace
 
-StreamSum send_stream(MessageQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy, const Global& global) {
+StreamSum send_stream(MessageQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy,
+                      const Global& global) {
     if (queue.message_size_bytes_max() < stream::kMessageSizeMin)
-        fail(kError, fmt::format("{}: its messages hold {} bytes; a stream needs {} or more", queue.name(), queue.message_size_bytes_max(),
-                                 stream::kMessageSizeMin));
+        fail(kError, fmt::format("{}: its messages hold {} bytes; a stream needs {} or more", queue.name(),
+                                 queue.message_size_bytes_max(), stream::kMessageSizeMin));
     const std::uint64_t size_bytes = size_if_known(fd);
     const Interrupts interrupts;
     StreamSender sender(queue, policy, global);

@@ -97,7 +97,9 @@ bool get_opening(std::span<const std::byte> payload, Opening& opening) {
     return true;
 }
 
-void put_length(std::span<std::byte, 8> payload, std::uint64_t length_bytes) { put<std::uint64_t>(payload.data(), length_bytes); }
+void put_length(std::span<std::byte, 8> payload, std::uint64_t length_bytes) {
+    put<std::uint64_t>(payload.data(), length_bytes);
+}
 
 bool get_length(std::span<const std::byte> payload, std::uint64_t& length_bytes) {
     if (payload.size() != 8) return false;
@@ -110,6 +112,8 @@ std::uint64_t new_stream_id() {
     return static_cast<std::uint64_t>(random()) << 32 | random();
 }
 
-std::string name_of(std::uint64_t stream) { return fmt::format("{:016x}", stream); }
+std::string name_of(std::uint64_t stream) {
+    return fmt::format("{:016x}", stream);
+}
 
 }  // namespace muster::cli::stream

@@ -39,7 +39,8 @@ bool steers_terminal(std::string_view s) {
 }
 
 std::size_t display_width(std::string_view s) {
-    return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
+    return static_cast<std::size_t>(
+        std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
 }
 
 }  // namespace
@@ -61,14 +62,20 @@ std::string escaped(std::string_view bytes) {
         const std::string_view one = bytes.substr(0, length);
         const auto c = static_cast<unsigned char>(one[0]);
         bytes.remove_prefix(length);
-        if (one == "\n") out += "\\n";
-        else if (one == "\r") out += "\\r";
-        else if (one == "\t") out += "\\t";
-        else if (one == "\\") out += "\\\\";
-        else if (length == 1 && (c < 0x20 || c >= 0x7f)) out += fmt::format("\\x{:02x}", c);
+        if (one == "\n")
+            out += "\\n";
+        else if (one == "\r")
+            out += "\\r";
+        else if (one == "\t")
+            out += "\\t";
+        else if (one == "\\")
+            out += "\\\\";
+        else if (length == 1 && (c < 0x20 || c >= 0x7f))
+            out += fmt::format("\\x{:02x}", c);
         else if (steers_terminal(one)) {
             for (const char byte : one) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
-        } else out += one;
+        } else
+            out += one;
     }
     return out;
 }
@@ -109,8 +116,8 @@ std::string rfc3339(Time time) {
     const std::time_t t = seconds.count();
     std::tm tm{};
     if (::gmtime_r(&t, &tm) == nullptr) return "0000-00-00T00:00:00Z";
-    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-                       (micros - seconds).count());
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+                       tm.tm_min, tm.tm_sec, (micros - seconds).count());
 }
 
 std::string local_time(Time time) {
@@ -118,7 +125,8 @@ std::string local_time(Time time) {
     const std::time_t t = std::chrono::floor<std::chrono::seconds>(time.time_since_epoch()).count();
     std::tm tm{};
     if (::localtime_r(&t, &tm) == nullptr) return "-";
-    return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+    return fmt::format("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+                       tm.tm_sec);
 }
 
 std::string user_name(std::uint32_t uid) {

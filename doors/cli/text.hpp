@@ -22,7 +22,7 @@ using Time = std::chrono::system_clock::time_point;
 std::string rfc3339(Time time);     // "2031-02-03T04:05:06.789012Z"
 std::string local_time(Time time);  // "2031-02-03 04:05:06"; "-" for the epoch, which means never
 
-std::string user_name(std::uint32_t uid);   // "root", or the number
+std::string user_name(std::uint32_t uid);  // "root", or the number
 std::string group_name(std::uint32_t gid);
 
 // "4711 (stress-ng)", "4711 (gone)" when there is no such process now, "-" for 0.

@@ -24,7 +24,7 @@ std::uint32_t parse_mode(std::string_view option, std::string_view text);
 void check_queue_name(std::string_view name);
 
 std::string counted(std::uint64_t count, std::string_view noun);  // "1 byte", "2 bytes"
-std::string human_bytes(std::uint64_t bytes);       // "84.0 KiB"
-std::string human_duration(std::chrono::nanoseconds duration);  // "1.5 s", "2 min 03 s"
+std::string human_bytes(std::uint64_t bytes);                     // "84.0 KiB"
+std::string human_duration(std::chrono::nanoseconds duration);    // "1.5 s", "2 min 03 s"
 
 }  // namespace muster::cli

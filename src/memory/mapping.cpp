@@ -57,8 +57,6 @@ Outcome<> check_header(const ObjectHeader& header, const Format& format, std::ui
     if (header.ready.load_acquire() != 1) return Fault{EBADMSG, "the object was never completed"};
     if (header.file_bytes != file_bytes || file_bytes < format.file_bytes_min)
         return Fault{EBADMSG, "the file's length is not what its header says; it was cut short or is damaged"};
-    if (header.damaged.load_relaxed() != 0)  // relaxed: a hint, set for good
-        return Fault{EBADMSG, "the object was found damaged before; `muster fsck` says more"};
     static const std::uint64_t own_namespace = platform::pid_namespace();
     if (header.pid_namespace != 0 && own_namespace != 0 && header.pid_namespace != own_namespace)
         return Fault{EBADMSG, "the object belongs to another pid namespace, where thread ids mean other threads"};

@@ -9,7 +9,7 @@
 //     40    8  pid_namespace    creator, once: inode of its pid namespace, 0 unknown
 //     48    8  created_ns       creator, once
 //     56    4  ready            creator, last (SYNC object.ready: release in Mapping::publish_ready, acquire in check_header)
-//     60    4  damaged          anyone who found damage; never cleared but by fsck
+//     60    4  reserved         zero
 //     64    4  owner_uid        owner (IPC_SET), the object's administration lock held
 //     68    4  owner_gid        likewise
 //     72    4  creator_uid      creator, once
@@ -36,7 +36,7 @@ struct ObjectHeader {
     std::uint64_t pid_namespace;
     std::uint64_t created_ns;
     ShmU32 ready;
-    ShmU32 damaged;
+    std::uint32_t reserved0;
     ShmU32 owner_uid;
     ShmU32 owner_gid;
     ShmU32 creator_uid;

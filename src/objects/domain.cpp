@@ -69,12 +69,12 @@ bool Domain::still_open() const {
 }
 
 Outcome<File> Domain::create_nameless(unsigned mode, unsigned* granted) const {
-    const int fd = platform::open_at(directory(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode & 0777);
+    const int fd = platform::open_at(directory(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode & 07777);
     if (fd < 0) return Fault{-fd, fd == -ENOSPC ? "the file system of the domain is full" : "no object can be made in the domain's directory"};
     File file(fd);
     struct stat status;
     if (const int rc = platform::file_status(fd, &status); rc < 0) return Fault{-rc};
-    *granted = status.st_mode & 0777;
+    *granted = status.st_mode & 07777;
     const unsigned fence = 0600u | ((*granted & 0060) ? 0060u : 0u) | ((*granted & 0006) ? 0006u : 0u);
     if (fence != *granted)
         if (const int rc = platform::change_mode(fd, fence); rc < 0) return Fault{-rc};

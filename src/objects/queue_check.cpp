@@ -156,7 +156,6 @@ Outcome<> Queue::check(platform::ThreadState& thread, int fd, Found found, void*
 Outcome<> Queue::repair(platform::ThreadState& thread, int fd, Found found, void* context) {
     Report report{found, context};
     header_->shared.flags.and_release(~kQueueDamaged);
-    header_->object.damaged.store_release(0);
     mapping_damaged_.store(0);
     Acting me(*this, thread);
     if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;

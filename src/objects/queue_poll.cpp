@@ -20,8 +20,8 @@ void Queue::set_tokens(std::uint32_t tokens) {
     int fifo = fifo_.load(std::memory_order_acquire);
     if (fifo < 0 && open_fifo_ != nullptr) fifo = open_fifo_(*this);
     if (fifo < 0) return;  // no descriptor to be had: the next operation tries again
-    int bytes = 0;
-    if (have > 2 || platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(bytes) / kTokenBytes;
+    int bytes = 0;  // what is really there: the FIFO forgets when nobody has it open, and the dead may not have noted theirs
+    if (platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(bytes) / kTokenBytes;
     char sink[kTokenBytes];
     for (; have < tokens; ++have)
         if (platform::write_file(fifo, token, kTokenBytes) != static_cast<long>(kTokenBytes)) break;

@@ -217,6 +217,17 @@ Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void
     return Quick::done;
 }
 
+namespace {
+// Whether the message could be read: a bad pointer is EFAULT also when the queue is full, as the kernel copies first.
+bool readable(platform::ThreadState& thread, const void* message, std::size_t length) {
+    char sink[512];
+    const auto* from = static_cast<const char*>(message);
+    for (std::size_t at = 0; at < length; at += sizeof sink)
+        if (!platform::fault_copy(thread, sink, from + at, length - at < sizeof sink ? length - at : sizeof sink)) return false;
+    return true;
+}
+}  // namespace
+
 Outcome<> Queue::help_drain(platform::ThreadState& thread) {
     auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
     if (!lock) return lock.fault();
@@ -257,7 +268,7 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
         if (auto good = usable(); !good) return good;
         if (header_->shared.flags.load_relaxed() != 0 || spun) break;
         // Full. A receiver at work on another CPU makes room sooner than we could fall asleep.
-        if (auto allowed = may_wait(patience); !allowed) return allowed;
+        if (auto allowed = may_wait(patience); !allowed) return readable(thread, message, length) ? allowed.fault() : Fault{EFAULT, "the message cannot be read"};
         spun = true;
         const std::uint32_t cpu = header_->received.cpu.load_relaxed();
         if (cpu == platform::current_cpu() || cpu == ~0u || header_->receive.senders_waiting.load_relaxed() != 0) break;
@@ -288,7 +299,7 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
             if (auto locked = me.lock_both(); !locked) return locked;
             if (!filled) {
                 // Do not copy what cannot be sent.
-                if (full() && patience.deadline_ns == platform::kNoWait) {
+                if (full() && patience.deadline_ns == platform::kNoWait && readable(thread, message, length)) {
                     if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
                     me.unlock_both();
                     return Fault{EAGAIN, nullptr};

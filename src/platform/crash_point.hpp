@@ -3,7 +3,7 @@
 #ifdef MUSTER_TESTING
 namespace muster::testing {
 using CrashPointHook = void (*)(const char* name);
-extern CrashPointHook crash_point_hook;  // null: nothing happens
+inline CrashPointHook crash_point_hook = nullptr;  // null: nothing happens
 inline void reach_crash_point(const char* name) {
     if (crash_point_hook) crash_point_hook(name);
 }

@@ -9,10 +9,6 @@ namespace {
 
 using namespace muster::signal_tests;
 
-void touch(std::uintptr_t address) {
-    *reinterpret_cast<volatile char*>(address) = 1;
-}
-
 TEST(Fault, DefaultKills) {
     EXPECT_EQ(outcome_of_child([] {
                   install_fault_handlers();

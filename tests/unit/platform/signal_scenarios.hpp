@@ -136,6 +136,12 @@ inline void expect_same(Scenario scenario, int status = 0) {
 inline By by_now;
 inline char alternate_stack[1 << 16];
 
+// The compiler is not to know that nothing is there.
+inline void touch(std::uintptr_t address) {
+    asm volatile("" : "+r"(address));
+    *reinterpret_cast<volatile char*>(address) = 1;
+}
+
 // Apart, so that nothing of it is kept over a siglongjmp.
 [[gnu::noinline]] inline bool copies_from_null() {
     char byte;

@@ -344,6 +344,9 @@ TEST(Section, BadPointersAreStillMetInside) {
 }
 
 TEST(Section, NoHandlerEverRunsInsideUnderAStormOfSignals) {
+#if defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "our entry points go past ThreadSanitizer, whose atomics take locks that a handler then waits for";
+#endif
     static std::atomic<long> handled, inside;
     EXPECT_EQ(outcome_of_child([] {
                   const auto check = [](int, siginfo_t*, void*) {
@@ -439,7 +442,7 @@ TEST(Sleep, CallLeavesItsObjectBeforeTheHandlerRuns) {
                           thread.sleeping = &sleeper;
                           if (sigsetjmp(there, 1) == 0) {
                               if (is_fault)
-                                  *reinterpret_cast<volatile char*>(8) = 1;
+                                  touch(8);
                               else
                                   send_to_myself(SIGUSR1);
                           }
