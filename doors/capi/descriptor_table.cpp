@@ -1,5 +1,5 @@
 #include "descriptor_table.hpp"
-#include <cstdio>
+#include <climits>
 #include <new>
 #include "notify.hpp"
 #include "platform/file.hpp"
@@ -22,6 +22,12 @@ struct Chunk {
 };
 std::atomic<Chunk*> chunks{nullptr};
 PrivateLock opening;
+std::atomic<int> lowest_hidden{INT_MAX};
+
+void note_hidden(int descriptor) {
+    int lowest = lowest_hidden.load(std::memory_order_relaxed);
+    while (descriptor < lowest && !lowest_hidden.compare_exchange_weak(lowest, descriptor, std::memory_order_acq_rel)) {}
+}
 
 std::atomic<std::uintptr_t>* make_entry(int descriptor) {
     if (descriptor < 0 || static_cast<unsigned>(descriptor) >= kTablePages * kEntriesPerPage) return nullptr;
@@ -47,6 +53,8 @@ void drop_descriptor(OpenQueue* queue, bool tell) {
 int open_fifo_to_tell(objects::Queue& queue);
 
 }  // namespace
+
+void note_guard(int descriptor) { note_hidden(descriptor); }
 
 void release_last(OpenQueue* queue) {
     PrivateLock::Hold hold(opening);
@@ -173,6 +181,7 @@ int open_fifo_to_tell(objects::Queue& queue) {
     if (!domain) return -1;
     const int fifo = open_fifo(**domain, queue, false);
     if (fifo < 0) return -1;
+    note_hidden(fifo);
     int expected = -1;
     if (!owner.fifo.compare_exchange_strong(expected, fifo, std::memory_order_acq_rel)) {
         platform::close_file(fifo);
@@ -191,6 +200,7 @@ Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, O
     if (fifo < 0) {
         fifo = open_fifo(**domain, queue.queue, true);
         if (fifo < 0) return Fault{-fifo, "the queue's FIFO cannot be made"};
+        note_hidden(fifo);
         int expected = -1;
         if (!queue.fifo.compare_exchange_strong(expected, fifo, std::memory_order_acq_rel)) {
             platform::close_file(fifo);
@@ -203,6 +213,7 @@ Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, O
 
 bool is_hidden(int descriptor) {
     if (is_domain_descriptor(descriptor)) return true;
+    if (descriptor < lowest_hidden.load(std::memory_order_acquire)) return false;  // nearly all of them
     for (Chunk* chunk = chunks.load(std::memory_order_acquire); chunk != nullptr; chunk = chunk->next)
         for (OpenQueue& queue : chunk->queues)
             if ((queue.fifo.load(std::memory_order_acquire) == descriptor || queue.notify_guard == descriptor) && queue.references.load(std::memory_order_acquire) != 0) return true;

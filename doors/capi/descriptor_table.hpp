@@ -59,6 +59,7 @@ inline bool hold_reference(OpenQueue& queue) {
         if (queue.references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) return true;
     return false;
 }
+void note_guard(int descriptor);  // a descriptor that is_hidden() must know of
 void release_last(OpenQueue* queue);
 inline void release(OpenQueue* queue) {
     if (__libc_single_threaded) {

@@ -15,12 +15,17 @@ using platform::Outcome;
 
 namespace {
 
+// How the queue's file is opened so that its description tells the access mode to whoever gets it over a socket.
+int file_flags(int flags) {
+    const int access = flags & O_ACCMODE;
+    const int mark = access == O_RDONLY ? kMarkReadOnly : access == O_WRONLY ? kMarkWriteOnly : 0;
+    return mark | (flags & O_NONBLOCK);
+}
+
 // Takes the descriptor of a queue's file into the table.
 int enter_opened(File file, OpenQueue* queue, int flags) {
     const int fd = file.fd();
     const int access = flags & O_ACCMODE;
-    const int marks = access == O_RDONLY ? kMarkReadOnly : access == O_WRONLY ? kMarkWriteOnly : 0;
-    if (marks != 0 || (flags & O_NONBLOCK) != 0) platform::file_control(fd, F_SETFL, marks | (flags & O_NONBLOCK));
     const std::uint32_t bits = access == O_RDONLY ? kAccessRead : access == O_WRONLY ? kAccessWrite : kAccessRead | kAccessWrite;
     if (auto entered = enter(fd, queue, bits); !entered) return fail(entered.fault().errno_value);
     return file.release();
@@ -28,7 +33,7 @@ int enter_opened(File file, OpenQueue* queue, int flags) {
 
 // An existing queue; ENOENT if there is none.
 int open_existing(const objects::Domain& domain, const QueueName& name, int flags) {
-    auto file = domain.open_object(name.path);
+    auto file = domain.open_object(name.path, file_flags(flags));
     if (!file) return -file.fault().errno_value;
     struct stat status;
     if (const int rc = platform::file_status(file->fd(), &status); rc < 0) return rc;
@@ -73,7 +78,7 @@ int create_new(const objects::Domain& domain, const QueueName& name, int flags, 
     }
     if (auto made = domain.ensure_directory("mq"); !made) return -made.fault().errno_value;
     if (limits.queues_max < 1'000'000 && domain.count("mq") >= limits.queues_max) return -ENOSPC;
-    auto file = domain.create_nameless(mode, &options.mode);
+    auto file = domain.create_nameless(mode, &options.mode, file_flags(flags));
     if (!file) return -file.fault().errno_value;
     auto fresh = new_queue();
     if (!fresh) return -fresh.fault().errno_value;

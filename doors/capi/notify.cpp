@@ -79,7 +79,7 @@ Outcome<> begin_notification(platform::ThreadState& thread, int descriptor, Open
     // A descriptor that outlives exec would keep the registration, and the new program would get the old one's signal:
     // another one of the file, closed by exec, ends it.
     if (queue.notify_guard < 0 && (platform::file_control(descriptor, F_GETFD) & FD_CLOEXEC) == 0)
-        queue.notify_guard = platform::file_control(descriptor, F_DUPFD_CLOEXEC, 512);
+        if ((queue.notify_guard = platform::file_control(descriptor, F_DUPFD_CLOEXEC, 512)) >= 0) note_guard(queue.notify_guard);
     queue.notify_mine.store(mark);
     queue.notify_generation.store(thread.generation);
     if (!by_word) return platform::done();

@@ -68,8 +68,8 @@ bool Domain::still_open() const {
     return platform::file_status(directory_.fd(), &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
 }
 
-Outcome<File> Domain::create_nameless(unsigned mode, unsigned* granted) const {
-    const int fd = platform::open_at(directory(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode & 07777);
+Outcome<File> Domain::create_nameless(unsigned mode, unsigned* granted, int flags) const {
+    const int fd = platform::open_at(directory(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC | flags, mode & 07777);
     if (fd < 0) return Fault{-fd, fd == -ENOSPC ? "the file system of the domain is full" : "no object can be made in the domain's directory"};
     File file(fd);
     struct stat status;

@@ -49,7 +49,7 @@ public:
 
     // A nameless file with the permission bits that `mode` and the umask leave; they come back in `granted`.
     // Errors: ENOSPC, EMFILE, EACCES.
-    platform::Outcome<platform::File> create_nameless(unsigned mode, unsigned* granted) const;
+    platform::Outcome<platform::File> create_nameless(unsigned mode, unsigned* granted, int flags = 0) const;
     // Gives the file its name, e.g. "mq/jobs". Errors: EEXIST, ENOSPC, ENAMETOOLONG, EACCES.
     platform::Outcome<> publish(int fd, const char* name) const;
     platform::Outcome<platform::File> open_object(const char* name, int flags = 0) const;

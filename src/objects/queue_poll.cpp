@@ -23,6 +23,11 @@ void Queue::set_tokens(std::uint32_t tokens) {
     int bytes = 0;  // what is really there: the FIFO forgets when nobody has it open, and the dead may not have noted theirs
     if (platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(bytes) / kTokenBytes;
     char sink[kTokenBytes];
+    if (have == tokens) {
+        header_->shared.tokens.store_release(tokens);
+        return;
+    }
+    header_->shared.tokens.store_release(~0u);  // unknown, should we die in here: then they are counted
     for (; have < tokens; ++have)
         if (platform::write_file(fifo, token, kTokenBytes) != static_cast<long>(kTokenBytes)) break;
     for (; have > tokens; --have)
@@ -35,7 +40,9 @@ void Queue::make_edge() {
     const int fifo = fifo_.load(std::memory_order_acquire);
     if (fifo < 0 || header_->shared.tokens.load_relaxed() != 1) return;
     char sink[kTokenBytes];
+    header_->shared.tokens.store_release(~0u);
     if (platform::write_file(fifo, token, kTokenBytes) == static_cast<long>(kTokenBytes)) (void)platform::read_file(fifo, sink, kTokenBytes);
+    header_->shared.tokens.store_release(1);
 }
 
 void Queue::resync_tokens() {

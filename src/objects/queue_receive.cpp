@@ -268,7 +268,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 ReceivedMessage received{};
                 const bool waiting_sender = header_->receive.first_sender.load_relaxed() != 0;
                 // Pollers for space are told before the commit and cannot look before we let go of the locks.
-                if (tell_pollers && !waiting_sender && header_->shared.tokens.load_relaxed() == 2) set_tokens(1);
+                if (tell_pollers && !waiting_sender && header_->shared.tokens.load_relaxed() > 1) set_tokens(1);
                 header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
                 if (slot(number).length.load_relaxed() <= kCopyUnderLockMax) {
                     auto taken = take_out(thread, *best, buffer, received);

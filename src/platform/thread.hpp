@@ -43,7 +43,7 @@ ThreadState& prepare_thread();
 
 inline ThreadState& current_thread() {
     ThreadState& state = this_thread_state;
-    if (__builtin_expect(state.generation == 0 || process_generation->number != state.generation, 0))
+    if (__builtin_expect(state.generation == 0 || __atomic_load_n(&process_generation->number, __ATOMIC_RELAXED) != state.generation, 0))
         return prepare_thread();
     return state;
 }
