@@ -143,7 +143,10 @@ private:
     platform::Outcome<> fill(platform::ThreadState& thread, int fd, std::uint32_t number, const void* message, std::size_t length, std::uint64_t priority);
     bool inbox_has_room();
     void commit_to_inbox(std::uint32_t number, bool old);
+    static constexpr std::uint32_t kNoActor = 0xffffffff;
     bool hand_over(std::uint32_t number);
+    std::uint32_t give(platform::ThreadState& thread, std::uint32_t number, bool& asleep);
+    void wake_given(platform::ThreadState& thread, int fd, std::uint32_t candidate, std::uint32_t number);
     void push_spare(std::uint32_t number);
     void unlink_receiver(std::uint32_t number);
     void recover_send();
@@ -165,7 +168,11 @@ private:
     void promote_senders();
     void unlink_sender(std::uint32_t number);
     void publish_freed();
-    platform::Outcome<> take_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received);
+    std::uint32_t give_space(platform::ThreadState& thread, bool& asleep);
+    bool ready_to_promote(std::uint32_t candidate) const;
+    void put_in(std::uint32_t candidate);
+    platform::Outcome<> copy_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received);
+    void take_out(const PriorityIndex::Best& best);
     Quick receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, platform::Fault& fault);
     platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience);
 

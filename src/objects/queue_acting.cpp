@@ -11,6 +11,10 @@ using sync::ActorState;
 using sync::state_of;
 using sync::with_state;
 
+namespace {
+std::uint32_t use_of(std::uint32_t word) { return (word & sync::kGivenBit) != 0 ? 0 : (word & ~sync::kActorWord) >> sync::kActorStateBits; }
+}  // namespace
+
 platform::Outcome<> Acting::begin(int fd, ActorKind kind) {
     QueueShared& shared = queue_.header_->shared;
     for (std::uint32_t number = 0; number < queue_.actors_.count; ++number) {
@@ -37,8 +41,8 @@ platform::Outcome<> Acting::begin(int fd, ActorKind kind) {
         number_ = number;
         record.thread_id.store_relaxed(thread_.thread_id);  // relaxed: read by those who see us hold a lock, or by tools
         record.process_id.store_relaxed(platform::process_id_of(thread_));
-        const std::uint32_t use = (record.word.load_relaxed() >> sync::kActorStateBits) + 1;
-        record.word.store_release(use << sync::kActorStateBits);
+        use_ = (use_of(record.word.load_relaxed()) + 1) % sync::kActorUses;
+        record.word.store_release(word_for(ActorState::idle));
         record.kind.store_release(static_cast<std::uint32_t>(kind));
         MUSTER_CRASH_POINT("queue.actor.begun");
         if (saw_dead_) {
@@ -60,7 +64,7 @@ void Acting::end() {
     Actor& mine = record();
     mine.slot.store_release(0);
     mine.kind.store_release(0);
-    mine.word.store_release(with_state(mine.word.load_relaxed(), ActorState::idle));
+    mine.word.store_release(word_for(ActorState::idle));
     MUSTER_CRASH_POINT("queue.actor.ending");
     mine.life.store_release(0);
     platform::restore_death_notice(thread_, before_);
@@ -111,10 +115,20 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
     Queue& queue = me.queue();
     const bool receiver = mine.kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver);
     static std::atomic<bool> waitv_missing{false};
-    for (int yields = 0;;) {
+    for (int yields = 0, spins = 0;;) {
         std::uint32_t word = mine.word.load_acquire();
         switch (state_of(word)) {
             case ActorState::done: return Outcome::given;
+            case ActorState::given:
+                // The slot's number comes right behind the word.
+                if (mine.slot.load_acquire() == 0 && receiver) {
+                    if (spins++ < 100) platform::pause_cpu();
+                    else if (leave(true)) return Outcome::given;  // waits for the giver's lock; or the giver died before its commit
+                    else return Outcome::retry;
+                    continue;
+                }
+                if (mine.word.compare_exchange(word, me.word_for(ActorState::done))) return Outcome::given;
+                continue;
             case ActorState::retry: return Outcome::retry;
             case ActorState::removed: return Outcome::removed;
             case ActorState::handover:
@@ -189,13 +203,16 @@ bool Wait::leave(bool keep) {
     const bool receiver = mine.kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver);
     auto locked = me.lock_both();
     const std::uint32_t word = mine.word.load_acquire();
-    const bool given = state_of(word) == ActorState::done;
+    const ActorState state = state_of(word);
+    // Both locks are ours: who was giving has finished, or died before its commit.
+    const bool given = state == ActorState::done || (state == ActorState::given && (!receiver || mine.slot.load_acquire() != 0));
     if (!locked) return given;  // a damaged queue: nothing more to be done about lists
-    const bool registered = state_of(word) == ActorState::waiting || state_of(word) == ActorState::asleep || state_of(word) == ActorState::handover;
+    if (state == ActorState::given) mine.word.store_release(me.word_for(given ? ActorState::done : ActorState::idle));
+    const bool registered = state == ActorState::waiting || state == ActorState::asleep || state == ActorState::handover;
     if (registered) {
         if (receiver) queue.unlink_receiver(me.number());
         else queue.unlink_sender(me.number());
-        mine.word.store_release(with_state(word, ActorState::idle));
+        mine.word.store_release(me.word_for(ActorState::idle));
     }
     if (given && !keep && receiver) queue.return_taken(fd, me.number());
     me.unlock_both();

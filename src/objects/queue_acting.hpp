@@ -24,6 +24,10 @@ public:
     platform::Outcome<> lock_both();
     void unlock_both();
 
+    // This use of the record in some state.
+    std::uint32_t word_for(sync::ActorState state) const {
+        return sync::kActorWord | use_ << sync::kActorStateBits | static_cast<std::uint32_t>(state);
+    }
     std::uint32_t number() const { return number_; }
     sync::Actor& record() const { return queue_.actor(number_); }
     platform::ThreadState& thread() const { return thread_; }
@@ -36,6 +40,7 @@ private:
     platform::ThreadState& thread_;
     robust_list* before_ = nullptr;
     std::uint32_t number_ = kNone;
+    std::uint32_t use_ = 0;
     bool saw_dead_ = false;
     bool locked_ = false;
     friend class Queue;

@@ -23,9 +23,10 @@ __attribute__((always_inline)) inline bool Queue::full() {
 __attribute__((always_inline)) inline bool Queue::inbox_has_room() {
     QueueSend& s = header_->send;
     const std::uint64_t sent = header_->sent.sent.load_relaxed();
-    if (__builtin_expect(sent - s.drained_seen.load_relaxed() <= ring_mask_, 1)) return true;
+    // One entry stays free for what recovery puts back.
+    if (__builtin_expect(sent - s.drained_seen.load_relaxed() < ring_mask_, 1)) return true;
     s.drained_seen.store_relaxed(header_->received.drained.load_acquire());
-    return sent - s.drained_seen.load_relaxed() <= ring_mask_;
+    return sent - s.drained_seen.load_relaxed() < ring_mask_;
 }
 
 // Priorities far from the lowest need memory for their lanes: the sender sees to it, since it can say no.

@@ -81,11 +81,37 @@ void Queue::unlink_sender(std::uint32_t number) {
     r.senders_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
 }
 
+// Whether a sleeping sender's record is sound and its message ready to be put in.
+bool Queue::ready_to_promote(std::uint32_t candidate) const {
+    const Actor& waiter = actor(candidate);
+    const std::uint32_t held = waiter.slot.load_acquire();
+    return (waiter.life.load_acquire() & FUTEX_OWNER_DIED) == 0 && held != 0 && held <= slots_.count &&
+           slot(held - 1).state.load_acquire() == slot_word(SlotState::filling, candidate + 1) && slot(held - 1).key.load_relaxed() < kPriorities;
+}
+
+// COMMIT of a sleeping sender's message, straight into the index. The inbox has been drained.
+void Queue::put_in(std::uint32_t candidate) {
+    QueueReceivePublished& p = header_->received;
+    const std::uint32_t number = actor(candidate).slot.load_relaxed() - 1;
+    Slot& message = slot(number);
+    const std::uint64_t sent = header_->send.sequence.load_relaxed(), promoted = p.promoted_sequence.load_relaxed();
+    // Younger than all: nobody else can send while the queue is full.
+    const std::uint64_t sequence = (sent > promoted ? sent : promoted) + 1;
+    p.promoted_sequence.store_release(sequence);
+    message.sequence.store_relaxed(sequence);
+    // COMMIT: the sleeping sender's message is in the queue from this store on.
+    message.state.store_release(slot_word(SlotState::indexed));
+    MUSTER_CRASH_POINT("queue.promote.committed");
+    (void)index_.append(number, static_cast<std::uint32_t>(message.key.load_relaxed()));
+    p.indexed.store_relaxed(p.indexed.load_relaxed() + 1);
+    actor(candidate).slot.store_release(0);
+}
+
 // Puts the message of the longest-waiting sender into the index, as the one that is about to be taken leaves. It
-// comes first: were we to die after taking, the sender would sleep beside free space. The inbox has been drained.
+// comes first: were we to die after taking, the sender would sleep beside free space. By an actor: woken before the
+// commit, as in hand_over().
 void Queue::promote_senders() {
     QueueReceive& r = header_->receive;
-    QueueReceivePublished& p = header_->received;
     for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
         const std::uint32_t first = r.first_sender.load_relaxed();
         if (first == 0 || first > actors_.count) return;
@@ -93,10 +119,7 @@ void Queue::promote_senders() {
         Actor& waiter = actor(candidate);
         std::uint32_t word = waiter.word.load_acquire();
         const ActorState was = state_of(word);
-        const std::uint32_t held = waiter.slot.load_acquire();
-        const bool alive = (waiter.life.load_acquire() & FUTEX_OWNER_DIED) == 0;
-        if (!alive || (was != ActorState::asleep && was != ActorState::waiting) || held == 0 || held > slots_.count ||
-            slot(held - 1).state.load_acquire() != slot_word(SlotState::filling, candidate + 1) || slot(held - 1).key.load_relaxed() >= kPriorities) {
+        if ((was != ActorState::asleep && was != ActorState::waiting) || !ready_to_promote(candidate)) {
             unlink_sender(candidate);
             continue;
         }
@@ -108,18 +131,7 @@ void Queue::promote_senders() {
             continue;
         }
         MUSTER_CRASH_POINT("queue.promote.woken");
-        Slot& message = slot(held - 1);
-        const std::uint64_t sent = header_->send.sequence.load_relaxed(), promoted = p.promoted_sequence.load_relaxed();
-        // Younger than all: nobody else can send while the queue is full.
-        const std::uint64_t sequence = (sent > promoted ? sent : promoted) + 1;
-        p.promoted_sequence.store_release(sequence);
-        message.sequence.store_relaxed(sequence);
-        // COMMIT: the sleeping sender's message is in the queue from this store on.
-        message.state.store_release(slot_word(SlotState::indexed));
-        MUSTER_CRASH_POINT("queue.promote.committed");
-        (void)index_.append(held - 1, static_cast<std::uint32_t>(message.key.load_relaxed()));
-        p.indexed.store_relaxed(p.indexed.load_relaxed() + 1);
-        waiter.slot.store_release(0);
+        put_in(candidate);
         waiter.word.store_release(with_state(word, ActorState::done));
         MUSTER_CRASH_POINT("queue.promote.given");
         unlink_sender(candidate);
@@ -127,34 +139,65 @@ void Queue::promote_senders() {
     }
 }
 
-// Copies the message out and then takes it from the index. Everything is as before if the copy fails.
-Outcome<> Queue::take_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received) {
-    const std::uint32_t number = best.slot;
-    Slot& message = slot(number);
+// The same by a thread that holds receive.lock by its id, as in give(): the sleeper's word names the giver until the
+// giver has let go of the lock and woken it. kNoActor if nobody sleeps.
+std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
+    QueueReceive& r = header_->receive;
+    for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
+        const std::uint32_t first = r.first_sender.load_relaxed();
+        if (first == 0 || first > actors_.count) return kNoActor;
+        const std::uint32_t candidate = first - 1;
+        Actor& waiter = actor(candidate);
+        std::uint32_t word = waiter.word.load_acquire();
+        unlink_sender(candidate);
+        if (!ready_to_promote(candidate)) continue;
+        MUSTER_CRASH_POINT("queue.promote.unlinked");
+        robust_list* before = platform::set_death_notice(thread, waiter.word.address());
+        while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
+            asleep = state_of(word) == ActorState::asleep;
+            // What is put in cannot be taken back: make sure that it is there, not stopped or in a handler.
+            const bool there = !asleep || platform::futex_count_sleepers(waiter.word.address()) == 1;
+            const std::uint32_t next = there ? sync::kGivenBit | thread.thread_id : with_state(word, ActorState::retry);
+            if (!waiter.word.compare_exchange(word, next)) continue;
+            if (!there) break;
+            MUSTER_CRASH_POINT("queue.promote.noticed");
+            put_in(candidate);
+            MUSTER_CRASH_POINT("queue.promote.space_given");
+            return candidate;
+        }
+        platform::restore_death_notice(thread, before);
+    }
+    return kNoActor;
+}
+
+// Copies a message out; nothing has changed if that fails.
+Outcome<> Queue::copy_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received) {
+    Slot& message = slot(best.slot);
     const std::uint32_t length = message.length.load_relaxed();
     received = {length, best.priority};
     if (length > message_bytes_max_ || (length > inline_bytes_ && region_stride_ == 0) ||
         slot_state(message.state.load_acquire()) != SlotState::indexed)
         return damaged("a message in the queue's index is damaged");
-    if (!platform::fault_copy(thread, buffer, payload(number, length), length)) {
-        if (auto good = usable(); !good) return good;  // it was the queue's side of the copy
-        return Fault{EFAULT, "the buffer cannot be written"};
-    }
+    if (platform::fault_copy(thread, buffer, payload(best.slot, length), length)) return platform::done();
+    if (auto good = usable(); !good) return good;  // it was the queue's side of the copy
+    return Fault{EFAULT, "the buffer cannot be written"};
+}
+
+// Takes a message that has been copied out from the index.
+void Queue::take_out(const PriorityIndex::Best& best) {
     QueueReceive& r = header_->receive;
     QueueReceivePublished& p = header_->received;
-    if (__builtin_expect(r.first_sender.load_relaxed() != 0, 0)) promote_senders();
     MUSTER_CRASH_POINT("queue.receive.copied");
     r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
-    r.taking.store_release(number + 1);
+    r.taking.store_release(best.slot + 1);
     // COMMIT: the message is out of the queue from this store on, and in the buffer.
-    message.state.store_release(slot_word(SlotState::free));
+    slot(best.slot).state.store_release(slot_word(SlotState::free));
     MUSTER_CRASH_POINT("queue.receive.committed");
     index_.remove_first(best.priority);
     p.indexed.store_relaxed(p.indexed.load_relaxed() - 1);
     publish_freed();
     MUSTER_CRASH_POINT("queue.receive.counted");
-    push_returned(number);
-    return platform::done();
+    push_returned(best.slot);
 }
 
 Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, Fault& fault) {
@@ -204,7 +247,18 @@ Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* b
         auto best = index_.best();
         if (!best) return fail(damaged(best.fault().rule));
         if (best->slot == PriorityIndex::kNone || slot(best->slot).length.load_relaxed() > kCopyUnderLockMax) return Quick::slow;
-        if (auto taken = take_out(thread, *best, buffer, received); !taken) return fail(taken.fault());
+        std::uint32_t sender = kNoActor;
+        bool asleep = false;
+        if (auto copied = copy_out(thread, *best, buffer, received); !copied) return fail(copied.fault());
+        if (__builtin_expect(r.first_sender.load_relaxed() != 0, 0)) sender = give_space(thread, asleep);
+        take_out(*best);
+        if (__builtin_expect(sender != kNoActor, 0)) {
+            r.last_pid.store_relaxed(platform::process_id_of(thread));
+            lock->release_early();
+            MUSTER_CRASH_POINT("queue.promote.unlocked");
+            if (asleep) platform::futex_wake(actor(sender).word.address(), 1);
+            return Quick::done;
+        }
     }
     r.last_pid.store_relaxed(platform::process_id_of(thread));
     return Quick::done;
@@ -271,7 +325,11 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 if (tell_pollers && !waiting_sender && header_->shared.tokens.load_relaxed() > 1) set_tokens(1);
                 header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
                 if (slot(number).length.load_relaxed() <= kCopyUnderLockMax) {
-                    auto taken = take_out(thread, *best, buffer, received);
+                    auto taken = copy_out(thread, *best, buffer, received);
+                    if (taken) {
+                        if (waiting_sender) promote_senders();
+                        take_out(*best);
+                    }
                     if (tell_pollers) {
                         set_tokens(tokens_for(p.indexed.load_relaxed()));
                         make_edge();
@@ -316,7 +374,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 ticket = header_->shared.tickets.load_relaxed() + 1;
                 header_->shared.tickets.store_relaxed(ticket);
             }
-            mine.word.store_release(with_state(mine.word.load_relaxed(), ActorState::waiting));
+            mine.word.store_release(me.word_for(ActorState::waiting));
             link_waiter(me.number(), ticket, s.first_receiver, s.last_receiver);
             header_->sent.receivers_waiting.store_release(header_->sent.receivers_waiting.load_relaxed() + 1);
             MUSTER_CRASH_POINT("queue.receive.registered");

@@ -83,9 +83,15 @@ void Queue::recover_send() {
                 if (holder == 0 || holder > actors_.count) break;
                 Actor& waiter = actor(holder - 1);
                 const std::uint32_t state = waiter.word.load_acquire();
-                if (state_of(state) != ActorState::handover) break;
-                waiter.slot.store_release(filling);
-                waiter.word.store_release(with_state(state, ActorState::done));
+                if (state_of(state) == ActorState::handover) {
+                    waiter.slot.store_release(filling);
+                    waiter.word.store_release(with_state(state, ActorState::done));
+                } else if (state_of(state) == ActorState::given) {
+                    waiter.slot.store_release(filling);
+                } else if (state_of(state) == ActorState::retry) {
+                    // Taken back from a sleeper that was not there: into the inbox, where there is always room for one.
+                    commit_to_inbox(number, true);
+                }
                 break;
             }
             default: break;

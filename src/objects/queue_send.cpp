@@ -176,6 +176,64 @@ bool Queue::hand_over(std::uint32_t number) {
     return false;
 }
 
+// The same by a thread that holds send.lock by its id: committed first and woken after the lock is let go, so that the
+// woken thread, which may run at once on this very CPU, finds everything done. Meanwhile the giver's death notice names
+// the sleeper's word. kNoActor if there is nobody to give it to.
+std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, bool& asleep) {
+    QueueSend& s = header_->send;
+    for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
+        const std::uint32_t first = s.first_receiver.load_relaxed();
+        if (first == 0 || first > actors_.count) return kNoActor;
+        const std::uint32_t candidate = first - 1;
+        Actor& waiter = actor(candidate);
+        std::uint32_t word = waiter.word.load_acquire();
+        unlink_receiver(candidate);  // a death from here to the commit puts it back: its word still says that it waits
+        if (waiter.life.load_acquire() & FUTEX_OWNER_DIED) continue;
+        MUSTER_CRASH_POINT("queue.give.unlinked");
+        robust_list* before = platform::set_death_notice(thread, waiter.word.address());
+        MUSTER_CRASH_POINT("queue.give.noticed");
+        while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
+            asleep = state_of(word) == ActorState::asleep;
+            if (!waiter.word.compare_exchange(word, sync::kGivenBit | thread.thread_id)) continue;
+            MUSTER_CRASH_POINT("queue.give.begun");
+            // COMMIT: the message is the waiter's from this store on; it comes back should the waiter die.
+            slot(number).state.store_release(slot_word(SlotState::taken, candidate + 1));
+            MUSTER_CRASH_POINT("queue.give.committed");
+            waiter.slot.store_release(number + 1);
+            s.filling.store_release(0);
+            MUSTER_CRASH_POINT("queue.give.given");
+            return candidate;
+        }
+        platform::restore_death_notice(thread, before);
+    }
+    return kNoActor;
+}
+
+// After give() and without the lock. Nobody there to wake: it is stopped, in a handler or about to sleep. If it has not
+// accepted yet the message goes to the next one, or into the queue, and it will ask again itself.
+void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t candidate, std::uint32_t number) {
+    Actor& waiter = actor(candidate);
+    MUSTER_CRASH_POINT("queue.give.unlocked");
+    if (platform::futex_wake(waiter.word.address(), 1) != 0) return;
+    std::uint32_t word = sync::kGivenBit | thread.thread_id;
+    if (waiter.word.load_acquire() != word) return;
+    Acting me(*this, thread);
+    if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return;  // it keeps its message
+    QueueSend& s = header_->send;
+    s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
+    s.filling.store_release(number + 1);
+    MUSTER_CRASH_POINT("queue.give.taking_back");
+    // The use of its record is not known here; its own thread knows.
+    if (waiter.word.compare_exchange(word, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry))) {
+        waiter.slot.store_release(0);
+        MUSTER_CRASH_POINT("queue.give.taken_back");
+        put_back(fd, number);
+    } else {
+        s.filling.store_release(0);
+    }
+    me.unlock_both();
+}
+
 // The message in `number` arrives: at a sleeping receiver, or in the inbox; then who registered is told, if the queue
 // was empty. While somebody is registered both locks are held here.
 __attribute__((always_inline)) inline void Queue::deliver(int fd, std::uint32_t number) {
@@ -213,7 +271,15 @@ Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void
     const std::uint32_t cpu = platform::current_cpu();
     if (header_->sent.cpu.load_relaxed() != cpu) header_->sent.cpu.store_relaxed(cpu);
     MUSTER_CRASH_POINT("queue.send.filled");
-    deliver(fd, number);
+    if (__builtin_expect(s.first_receiver.load_relaxed() != 0, 0)) {
+        bool asleep = false;
+        if (const std::uint32_t receiver = give(thread, number, asleep); receiver != kNoActor) {
+            lock->release_early();
+            if (asleep) wake_given(thread, fd, receiver, number);
+            return Quick::done;
+        }
+    }
+    commit_to_inbox(number, false);
     return Quick::done;
 }
 
@@ -376,7 +442,7 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
                 ticket = header_->shared.tickets.load_relaxed() + 1;
                 header_->shared.tickets.store_relaxed(ticket);
             }
-            mine.word.store_release(with_state(mine.word.load_relaxed(), ActorState::waiting));
+            mine.word.store_release(me.word_for(ActorState::waiting));
             link_waiter(me.number(), ticket, r.first_sender, r.last_sender);
             r.senders_waiting.store_release(r.senders_waiting.load_relaxed() + 1);
             MUSTER_CRASH_POINT("queue.send.registered");

@@ -121,11 +121,21 @@ public:
         // SYNC sysv.removed (release half). Carries: nothing but itself.
         header.removed.store_release(kSysvRemoved);
     }
-    // Takes a removed object's names away. `fd` is its file, open for reading and writing. Errors do not matter to the
-    // caller: what could not be removed (another user's file in a sticky directory) is never taken for an object.
-    void remove_names(SysvKind kind, int fd, int id, std::uint32_t key);
-    // Only the key: the object lives on by its identifier (a segment after IPC_RMID). Sets header.key to 0 first.
-    void release_key(SysvKind kind, int fd, memory::ObjectHeader& header);
+    // Takes a removed object's names away. Nothing is returned: what could not be removed (another user's file in a sticky
+    // directory) is never taken for an object, and cleared by whoever can.
+    void remove_names(SysvKind kind, int id, std::uint32_t key);
+    // Only the key: the object lives on by its identifier (a segment after IPC_RMID). The caller has set header.key to 0 before,
+    // its object's lock held; `key` is what stood there.
+    void release_key(SysvKind kind, int id, std::uint32_t key);
+
+    // Remembers that the object at `index` is to be looked at again (a segment to be destroyed after its last detach).
+    void mark(SysvKind kind, std::uint32_t index);
+    void unmark(SysvKind kind, std::uint32_t index);
+    // The first marked index from `from` on, -1 if there is none. Marks are hints: some may be lost, some stale.
+    int next_marked(SysvKind kind, std::uint32_t from);
+    // Clears the names of what holds an index without being an object: a removed one, or one whose maker died before it was
+    // live. True: the index is free.
+    bool clear_leftover(SysvKind kind, std::uint32_t index);
 
     // IPC_SET: the new owner and the low nine mode bits, and the file's fence with them. The object's lock held; the caller has
     // checked Permission::owned_by_us(). `companion_fd` is the second file's descriptor or -1. Errors: EINVAL ids of -1.
@@ -134,20 +144,23 @@ public:
 
 private:
     struct Hints;
+    struct KeyPlace;  // where in a key's chain of generations a new link belongs
     struct HintPlace {
         std::atomic<Hints*> mapped{nullptr};
         std::atomic<std::uint32_t> damaged{0};
     };
-    struct Candidate;
-    platform::Outcome<Found> find_key(SysvKind kind, std::uint32_t key, int flags, const SysvMaker& maker, Candidate& place);
+    platform::Outcome<Found> find_key(SysvKind kind, std::uint32_t key, int flags, const SysvMaker& maker, KeyPlace& place);
     platform::Outcome<Found> make(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max, const SysvMaker& maker,
-                                  Candidate& place);
+                                  KeyPlace& place);
     platform::Outcome<int> claim_index(SysvKind kind, int fd, memory::ObjectHeader& header, std::uint64_t objects_max);
-    bool clear_leftover(SysvKind kind, std::uint32_t index);
-    void free_index(SysvKind kind, std::uint32_t index);
-    void unlink_key(SysvKind kind, int fd, std::uint32_t key);
+    platform::Outcome<> link_key(SysvKind kind, int fd, std::uint32_t key, KeyPlace& place);
+    bool unlink_index(SysvKind kind, int fd, std::uint32_t index);
+    void unlink_key(SysvKind kind, int id, std::uint32_t key);
+    bool key_is_linked(SysvKind kind, int fd, std::uint32_t key) const;
     Hints* hints(SysvKind kind);
-    void rebuild(SysvKind kind, Hints& hints);
+    Hints* map_hints(SysvKind kind);
+    void free_index(SysvKind kind, Hints& hints, std::uint32_t index);
+    void rebuild(SysvKind kind, Hints& hints, bool clear_leftovers);
 
     const Domain& domain_;
     HintPlace hints_[3];

@@ -16,7 +16,8 @@ struct CancelCleanup {
 };
 
 // futex_wait on the first entry, futex_wait_any on all of them when there are several.
-long wait_cancellable(const WaitEntry* entries, unsigned count, DeadlineNs deadline_ns, const CancelCleanup& cleanup);
+long wait_cancellable(const WaitEntry* entries, unsigned count, DeadlineNs deadline_ns, const CancelCleanup& cleanup,
+                      clockid_t clock = CLOCK_REALTIME);
 
 // Acts on a cancellation that is pending, as every cancellation point does even if it need not wait.
 void test_cancel();

@@ -32,6 +32,10 @@ inline int truncate_file(int fd, std::uint64_t bytes) { return static_cast<int>(
 inline int reserve_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
     return static_cast<int>(system_call(SYS_fallocate, fd, 0, offset, bytes));
 }
+// The same for a mapping of it, where no descriptor is at hand; -EFAULT: the file system is full. -EINVAL before Linux 5.14.
+inline int populate_bytes(void* start, std::uint64_t bytes) {
+    return static_cast<int>(system_call(SYS_madvise, start, bytes, 23 /* MADV_POPULATE_WRITE */));
+}
 // Gives the memory back; the bytes read as zero afterwards.
 inline int release_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
     return static_cast<int>(system_call(SYS_fallocate, fd, 3 /* KEEP_SIZE | PUNCH_HOLE */, offset, bytes));
@@ -41,6 +45,13 @@ inline long map_shared(int fd, std::uint64_t bytes, bool writable) {
 }
 inline long map_private_zeroes(std::uint64_t bytes) {
     return system_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+// Puts a page range of a file, or zeroes that count for nothing until written, in place of what is mapped there.
+inline long map_shared_over(void* start, int fd, std::uint64_t offset, std::uint64_t bytes) {
+    return system_call(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset);
+}
+inline long map_zeroes_over(void* start, std::uint64_t bytes) {
+    return system_call(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 }
 inline int unmap(void* start, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_munmap, start, bytes)); }
 inline long read_at(int fd, void* buffer, std::size_t bytes, std::uint64_t offset) {

@@ -11,7 +11,7 @@
 
 namespace muster::platform {
 
-// An absolute instant of CLOCK_REALTIME in nanoseconds; kForever and kNoWait are no instants.
+// An absolute instant in nanoseconds, of CLOCK_REALTIME unless said otherwise; kForever and kNoWait are no instants.
 using DeadlineNs = std::int64_t;
 inline constexpr DeadlineNs kForever = -1;
 inline constexpr DeadlineNs kNoWait = 0;
@@ -21,12 +21,18 @@ inline long futex_wake(std::uint32_t* word, int count) {
     return system_call(SYS_futex, word, FUTEX_WAKE, count, 0, 0, 0);
 }
 
+// How many sleep on the word (at most one is looked for), without waking anybody: a requeue to where they are.
+inline long futex_count_sleepers(std::uint32_t* word) {
+    return system_call(SYS_futex, word, FUTEX_REQUEUE, 0, 1, word, 0);
+}
+
 // Sleeps while the word holds `expected`. 0 woken, -EAGAIN it holds something else, -EINTR, -ETIMEDOUT.
 // SOURCE futex(2): FUTEX_WAIT_BITSET takes absolute time-outs and follows changes of the real-time clock.
-inline long futex_wait(std::uint32_t* word, std::uint32_t expected, DeadlineNs deadline_ns) {
+inline long futex_wait(std::uint32_t* word, std::uint32_t expected, DeadlineNs deadline_ns, clockid_t clock = CLOCK_REALTIME) {
     if (deadline_ns == kForever) return system_call(SYS_futex, word, FUTEX_WAIT, expected, 0, 0, 0);
     timespec until{deadline_ns / 1'000'000'000, deadline_ns % 1'000'000'000};
-    return system_call(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, expected, &until, 0, FUTEX_BITSET_MATCH_ANY);
+    const int operation = FUTEX_WAIT_BITSET | (clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0);
+    return system_call(SYS_futex, word, operation, expected, &until, 0, FUTEX_BITSET_MATCH_ANY);
 }
 
 // The same for at most `pause_ns` from now.
@@ -47,9 +53,9 @@ inline constexpr long kFutexWaitv = 449;      // one number on every architectur
 inline constexpr std::uint32_t kFutex32 = 2;  // FUTEX2_SIZE_U32, shared
 
 // Sleeps while every word holds what is expected. >= 0 the index woken; -ENOSYS before Linux 5.16.
-inline long futex_wait_any(const WaitEntry* entries, unsigned count, DeadlineNs deadline_ns) {
+inline long futex_wait_any(const WaitEntry* entries, unsigned count, DeadlineNs deadline_ns, clockid_t clock = CLOCK_REALTIME) {
     timespec until{deadline_ns / 1'000'000'000, deadline_ns % 1'000'000'000};
-    return system_call(kFutexWaitv, entries, count, 0, deadline_ns == kForever ? nullptr : &until, CLOCK_REALTIME);
+    return system_call(kFutexWaitv, entries, count, 0, deadline_ns == kForever ? nullptr : &until, clock);
 }
 
 inline void pause_cpu() {

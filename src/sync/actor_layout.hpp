@@ -55,14 +55,23 @@ enum class ActorState : std::uint32_t {
     waiting = 1,     // registered, still awake
     asleep = 2,      // in futex_wait or about to be
     handover = 3,    // somebody is giving it something: look again under the lock
-    done = 4,        // it has been given what it waited for
+    done = 4,        // it has been given what it waited for, and knows
     retry = 5,       // deregistered by somebody else; ask again, the ticket keeps its place
     removed = 6,     // the object is gone
+    given = 7,       // it has been given what it waited for: the word is the giver's thread id, see below
 };
 inline constexpr std::uint32_t kActorStateBits = 3;
 inline constexpr std::uint32_t kActorStateMask = (1u << kActorStateBits) - 1;
+// Set in every word but `given`, so that none is ever taken for a thread id (PID_MAX_LIMIT is 1 << 22).
+inline constexpr std::uint32_t kActorWord = 1u << 29;
+inline constexpr std::uint32_t kActorUses = 1u << (29 - kActorStateBits);
+// `given` is FUTEX_WAITERS | thread id of the giver, whose death notice names the word meanwhile: should the giver die
+// between its commit and its wake, the kernel wakes the sleeper and the word becomes FUTEX_WAITERS | FUTEX_OWNER_DIED.
+inline constexpr std::uint32_t kGivenBit = 0x8000'0000u;  // FUTEX_WAITERS
 
-inline ActorState state_of(std::uint32_t word) { return static_cast<ActorState>(word & kActorStateMask); }
+inline ActorState state_of(std::uint32_t word) {
+    return (word & kGivenBit) != 0 ? ActorState::given : static_cast<ActorState>(word & kActorStateMask);
+}
 inline std::uint32_t with_state(std::uint32_t word, ActorState state) {
     return (word & ~kActorStateMask) | static_cast<std::uint32_t>(state);
 }

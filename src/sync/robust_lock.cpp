@@ -7,7 +7,8 @@ namespace {
 
 constexpr int kSpins = 60;                          // about a microsecond: a critical section is a tenth of that
 constexpr long kRecheckNs = 2'000'000;              // how soon an actor's death is noticed by who waits for its lock
-constexpr long kRecheckThreadNs = 100'000'000;      // a thread's death comes by itself; this is for damaged words
+constexpr long kRecheckThreadNs = 10'000'000;       // a thread's death comes by itself; this is for the instants when its notice
+                                                    // names what it is giving (queue protocol), and for damaged words
 
 // Whether the holder that `word` names is known to be dead, so that nobody will ever let go.
 bool holder_is_dead(std::uint32_t word, const ActorTable& actors, bool ask_the_kernel) {

@@ -80,11 +80,16 @@ public:
     ThreadLock& operator=(ThreadLock&&) = delete;
     ~ThreadLock() {
         if (word_ == nullptr) return;
-        release_word(*word_);
+        if (__builtin_expect(!released_, 1)) release_word(*word_);
         platform::restore_death_notice(thread_, before_);
         platform::leave_section(thread_);
     }
     bool owner_died() const { return owner_died_; }
+    // Lets go of the lock but stays in the section; what the death notice names is put back at the end.
+    void release_early() {
+        release_word(*word_);
+        released_ = true;
+    }
 
 private:
     ThreadLock(platform::ThreadState& thread, memory::ShmU32& word, robust_list* before, bool owner_died)
@@ -93,6 +98,7 @@ private:
     memory::ShmU32* word_;
     robust_list* before_;
     bool owner_died_;
+    bool released_ = false;
 };
 
 }  // namespace muster::sync

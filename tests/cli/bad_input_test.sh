@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Usage errors end with 2 and a sentence; nothing is made, sent or taken by a command line that is not wholly understood.
 . "$(dirname "$0")/support.sh"
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Each documented exit code, and that the sentence beside it names the object and what to do.
 . "$(dirname "$0")/support.sh"
 

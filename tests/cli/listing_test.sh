@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # ls, stat, limits, domain, gc, fsck: tables whose columns stand in line, JSON with numbers and RFC 3339 times, damaged objects with
 # their problem, foreign names escaped.
 . "$(dirname "$0")/support.sh"

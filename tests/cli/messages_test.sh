@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # What is sent is what is received, byte for byte: arguments, standard input, files, lines; every output form; order by priority;
 # peeking takes nothing.
 . "$(dirname "$0")/support.sh"

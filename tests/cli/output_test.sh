@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Outputs that fail: an error and never silence, and a message that could not be passed on is back in its queue. A reader that goes
 # away is no error to speak of. Signals end a wait at once.
 . "$(dirname "$0")/support.sh"

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # muster run --ephemeral: a domain of its own, gone at the end however the program ends; signals reach the program; what a killed
 # muster leaves is found and removed by gc, and never while its owner lives.
 . "$(dirname "$0")/support.sh"

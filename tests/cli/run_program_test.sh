@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # muster run: environment, exit codes as a shell's, and what cannot work is explained before it fails in silence.
 . "$(dirname "$0")/support.sh"
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Streams: the same bytes at both ends for every length around a block; mixed, torn, foreign, damaged streams and dead senders are told,
 # never passed off as the data.
 . "$(dirname "$0")/support.sh"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts here. $1: the JSON checker. MUSTER_COMMAND: the command.
 # Each script gets a domain of its own, which is gone when it ends, and counts what does not hold.
 set -u

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <map>
+#include <memory>
 #include <vector>
 
 namespace conformance {
@@ -30,9 +32,24 @@ std::string run_id;
 Shared* shared_page = nullptr;
 int helper_value = 0;
 
+// Where a process or a thread writes: its place in the order of starts, "" for the case itself, then "1", "2", "2.1".
+struct Section {
+    std::string path;
+    int started = 0;  // how many it has started itself
+
+    std::string next() { return (path.empty() ? "" : path + ".") + std::to_string(++started); }
+};
+Section of_process;
+thread_local std::unique_ptr<Section> of_thread;  // for threads of start_thread(), and what they start
+Section& section() {
+    return of_thread ? *of_thread : of_process;
+}
+
+// In the transcript's file a line is one record, written at once: its section and the text.
+constexpr char kRecord = '\x1e', kText = '\x1f';
 void append(const std::string& line) {
     const int kept = errno;
-    const std::string whole = line + "\n";
+    const std::string whole = kRecord + section().path + kText + line + "\n";
     if (write(kTranscript, whole.data(), whole.size()) < 0) _exit(3);
     errno = kept;
 }
@@ -59,16 +76,40 @@ void map_shared() {
     shared_page = static_cast<Shared*>(at);
 }
 
-std::string read_transcript() {
-    std::string text;
+std::vector<int> numbers_of(const std::string& path) {
+    std::vector<int> numbers;
+    for (size_t at = 0; at < path.size(); at = path.find('.', at) == std::string::npos ? path.size() : path.find('.', at) + 1)
+        numbers.push_back(std::atoi(path.c_str() + at));
+    return numbers;
+}
+
+// The sections one after the other, each process before those that it started; or all lines in the order they were written.
+std::string read_transcript(bool as_it_happened) {
+    std::string raw;
     char part[4096];
     ssize_t got = 0;
     off_t at = 0;
-    while ((got = pread(kTranscript, part, sizeof part, at)) > 0) text.append(part, static_cast<size_t>(got)), at += got;
+    while ((got = pread(kTranscript, part, sizeof part, at)) > 0) raw.append(part, static_cast<size_t>(got)), at += got;
+    std::map<std::vector<int>, std::string> sections;
+    std::string text;
+    for (size_t from = 0; from < raw.size();) {
+        const size_t end = std::min(raw.find(kRecord, from + 1), raw.size()), middle = raw.find(kText, from);
+        const std::string path = raw.substr(from + 1, middle - from - 1), line = raw.substr(middle + 1, end - middle - 1);
+        std::string& lines = sections[numbers_of(path)];
+        if (lines.empty() && !path.empty()) lines = "-- process " + path + "\n";
+        lines += line;
+        text += (path.empty() ? "" : path + ": ") + line;
+        from = end;
+    }
+    if (as_it_happened) return text;
+    text.clear();
+    for (const auto& [numbers, lines] : sections) text += lines;
     return text;
 }
 
-int run(const Entry& entry, bool print) {
+enum class Print { verdict, transcript, as_it_happened };
+
+int run(const Entry& entry, Print print) {
     stay_open(memfd_create("transcript", 0), kTranscript);
     fcntl(kTranscript, F_SETFL, O_APPEND);
     stay_open(memfd_create("shared", 0), kShared);
@@ -98,15 +139,18 @@ int run(const Entry& entry, bool print) {
         append("FAIL the case left with status " + std::to_string(WEXITSTATUS(status)));
     }
     for (char letter = 'a'; letter <= 'z'; ++letter) mq_unlink(name(letter));
-    const std::string text = read_transcript();
+    const std::string text = read_transcript(false);
     const bool failed = text.rfind("FAIL ", 0) == 0 || text.find("\nFAIL ") != std::string::npos;
-    if (print || failed) std::fputs(text.c_str(), stdout);
+    if (print == Print::as_it_happened)
+        std::fputs(read_transcript(true).c_str(), stdout);
+    else if (print == Print::transcript || failed)
+        std::fputs(text.c_str(), stdout);
     if (failed) return 1;
     if (WEXITSTATUS(status) == kExitSkipped) {
-        if (!print) std::fputs(text.substr(text.find("SKIP: ")).c_str(), stdout);
+        if (print == Print::verdict) std::fputs(text.substr(text.find("SKIP: ")).c_str(), stdout);
         return kExitSkipped;
     }
-    if (!print) std::printf("ok %s\n", entry.name.c_str());
+    if (print == Print::verdict) std::printf("ok %s\n", entry.name.c_str());
     return 0;
 }
 
@@ -199,6 +243,11 @@ void note(const std::string& line) {
     append(line);
 }
 
+bool on_muster() {
+    const char* side = std::getenv("CONFORMANCE_SIDE");
+    return side && std::strcmp(side, "muster") == 0;
+}
+
 void give_up(const std::string& why) {
     append("FAIL " + why);
     _exit(1);
@@ -273,14 +322,24 @@ timespec in_ms(long ms) {
 }
 
 pid_t start(const std::function<void()>& body) {
+    const std::string path = section().next();
     const pid_t child = fork();
     if (child < 0) give_up("fork: " + error_name(errno));
     if (child == 0) {
+        of_thread.reset();
+        of_process = {path};
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         body();
         _exit(0);
     }
     return child;
+}
+
+std::thread start_thread(const std::function<void()>& body) {
+    return std::thread([body, path = section().next()] {
+        of_thread = std::make_unique<Section>(Section{path});
+        body();
+    });
 }
 
 std::string finish(pid_t child) {
@@ -301,6 +360,7 @@ void become_nobody() {
 
 void reexec(const char* helper, int argument) {
     const std::string value = std::to_string(argument);
+    setenv("CONFORMANCE_SECTION", (std::to_string(section().started) + " " + section().path).c_str(), 1);
     execl("/proc/self/exe", "conformance_mq", "--helper", helper, value.c_str(), nullptr);
     give_up("exec: " + error_name(errno));
 }
@@ -345,7 +405,7 @@ void await_sleep(pid_t process, pid_t thread) {
 }
 
 static int usage() {
-    std::fputs("usage: conformance_mq --list | --case NAME | --transcript NAME\n", stderr);
+    std::fputs("usage: conformance_mq --list | --case NAME | --transcript NAME | --as-it-happened NAME\n", stderr);
     return 2;
 }
 
@@ -366,13 +426,17 @@ int run_conformance(int argc, char** argv) {
         if (!entry || !id || argc < 4) return usage();
         run_id = id;
         helper_value = std::atoi(argv[3]);
+        if (const char* mine = std::getenv("CONFORMANCE_SECTION")) of_process = {std::strchr(mine, ' ') + 1, std::atoi(mine)};
         map_shared();
         entry->body();
         return 0;
     }
     const Entry* entry = find(argv[2], false);
-    if (!entry || (verb != "--case" && verb != "--transcript")) return usage();
-    return run(*entry, verb == "--transcript");
+    if (!entry) return usage();
+    if (verb == "--case") return run(*entry, Print::verdict);
+    if (verb == "--transcript") return run(*entry, Print::transcript);
+    if (verb == "--as-it-happened") return run(*entry, Print::as_it_happened);
+    return usage();
 }
 
 }  // namespace conformance

@@ -3,7 +3,9 @@
 // A case is a function registered by name. Each macro below is one *step*: it performs a call, writes
 // "expression -> result errno" to the transcript and judges it. The driver demands that every step passes on both sides
 // and that the two transcripts are equal; so nothing that differs from run to run (pids, names) may enter one.
-// Steps may be made in child processes and exec'd helpers too: the transcript is an inherited descriptor.
+// Steps may be made in child processes, exec'd helpers and threads too. Each process, and each thread of start_thread(), has a
+// section of the transcript to itself, and the sections are put together in the order of starts: how the lines of
+// two that run at once fall is nobody's promise.
 #pragma once
 
 #include <fcntl.h>
@@ -22,6 +24,7 @@
 #include <ctime>
 #include <functional>
 #include <string>
+#include <thread>
 
 namespace conformance {
 
@@ -60,9 +63,12 @@ void step_shows(const char* file, int line, const char* text, const std::string&
 #define OPENS(...) (errno = ::conformance::kUntouched, ::conformance::step_opens(__FILE__, __LINE__, #__VA_ARGS__, (__VA_ARGS__)))
 #define SEES(...) (errno = ::conformance::kUntouched, ::conformance::step_sees(#__VA_ARGS__, (__VA_ARGS__)))
 #define HOLDS(...) ::conformance::step_holds(__FILE__, __LINE__, #__VA_ARGS__, (__VA_ARGS__))
+// A number that is another on Muster, as docs/deviations.md tells. The case stands in the list of deviations in CMakeLists.txt.
+#define DEVIATES(want_of_kernel, want_of_muster, ...) GIVES(::conformance::on_muster() ? want_of_muster : want_of_kernel, __VA_ARGS__)
 #define SHOWS(want, ...) ::conformance::step_shows(__FILE__, __LINE__, #__VA_ARGS__, want, (__VA_ARGS__))
 
 void note(const std::string& line);                 // a line of its own in the transcript
+bool on_muster();                                   // said by compare.sh; for DEVIATES and the cases that use it only
 [[noreturn]] void give_up(const std::string& why);  // fails the case here and now
 [[noreturn]] void skip(const std::string& why);     // the case cannot run for this user or on this machine
 
@@ -94,6 +100,7 @@ T* hidden(T* pointer) {
 
 pid_t start(const std::function<void()>& body);  // forks; the child runs body and leaves
 std::string finish(pid_t child);                 // "exit 0", "signal KILL"
+std::thread start_thread(const std::function<void()>& body);
 void become_nobody();                            // all uids, gids; no groups, no capabilities
 [[noreturn]] void reexec(const char* helper, int argument);
 int helper_argument();

@@ -1,12 +1,19 @@
 #!/bin/bash
 # Runs one program of this directory on the kernel and on Muster, and demands equal transcripts.
 #
-#   compare.sh PROGRAM LINKED-PROGRAM PRELOAD-LIBRARY ARGUMENT…
+#   compare.sh [--deviates] PROGRAM LINKED-PROGRAM PRELOAD-LIBRARY ARGUMENT…
 #
 # On the kernel: PROGRAM. On Muster: PROGRAM with PRELOAD-LIBRARY preloaded, and LINKED-PROGRAM (the same sources linked with
 # the library). An empty name or "-" leaves that side out. MUSTER_CONFORMANCE_MODES (default "preload linked") chooses, too.
+# --deviates: Muster is meant to differ here, as docs/deviations.md tells; both sides are judged by their own steps, which know
+# what each has to do, and the transcripts have to differ.
 # Exit: 0 equal and passed, 1 failed or different, 77 skipped.
 set -u
+deviates=no
+if [ "$1" = --deviates ]; then
+    deviates=yes
+    shift
+fi
 program=$1 linked=$2 preload=$3
 shift 3
 modes=${MUSTER_CONFORMANCE_MODES:-preload linked}
@@ -15,7 +22,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/conformance.XXXXXX") || exit 1
 domains=$(mktemp -d /dev/shm/conformance.XXXXXX) || exit 1
 trap 'rm -rf "$work" "$domains"' EXIT
 chmod 755 "$work" "$domains"
-unset MUSTER_DOMAIN
+unset MUSTER_DOMAIN CONFORMANCE_SIDE
 
 failed=0 ran=0
 status_kernel=0
@@ -38,7 +45,7 @@ fi
 # on_muster MODE PROGRAM [PRELOAD]
 on_muster() {
     local mode=$1 binary=$2 library=${3:-} status=0 domain=$domains/$1
-    MUSTER_DOMAIN=$domain LD_PRELOAD=$library "$binary" "${arguments[@]}" >"$work/$mode" 2>"$work/$mode.err" || status=$?
+    CONFORMANCE_SIDE=muster MUSTER_DOMAIN=$domain LD_PRELOAD=$library "$binary" "${arguments[@]}" >"$work/$mode" 2>"$work/$mode.err" || status=$?
     ran=1
     if [ "$status" != 0 ] && [ "$status" != 77 ]; then
         echo "muster ($mode): FAILED (exit $status)"
@@ -51,7 +58,16 @@ on_muster() {
     else
         echo "muster ($mode): passed"
     fi
-    if [ $kernel_compares = yes ] && ! cmp -s "$work/kernel" "$work/$mode"; then
+    if [ $deviates = yes ]; then
+        if [ $kernel_compares = yes ] && [ "$status" = 0 ] && [ "$status_kernel" = 0 ]; then
+            if cmp -s "$work/kernel" "$work/$mode"; then
+                echo "muster ($mode): FAILED: does as the kernel does: no deviation any more"
+                failed=1
+            else
+                echo "muster ($mode): deviates as documented"
+            fi
+        fi
+    elif [ $kernel_compares = yes ] && ! cmp -s "$work/kernel" "$work/$mode"; then
         echo "muster ($mode): the transcript DIFFERS from the kernel's (-) first at:"
         diff -a -U3 --label kernel --label "muster ($mode)" "$work/kernel" "$work/$mode" | head -n 40
         failed=1

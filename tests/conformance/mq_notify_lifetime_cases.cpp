@@ -1,4 +1,6 @@
 // mq_notify: what ends a registration besides a message: exit, kill, exec. And the usual pattern of a handler that renews it.
+#include <utility>
+
 #include "case.hpp"
 
 static sigevent silent() {
@@ -51,34 +53,49 @@ HELPER(pauses) {
     while (shared().word[1] == 0) usleep(100);
 }
 
-// exec closes the queue and so deregisters. If the descriptor is kept over exec the registration stays and is used up by an
-// arrival, but no signal is sent: the new image knows nothing of it.
+// A registrant that executes the helper, with the queue kept open or not; the helper runs when this returns.
+static pid_t registrant_over_exec(mqd_t queue, bool kept) {
+    shared().word[0] = shared().word[1] = 0;
+    const pid_t child = start([=] {
+        if (kept) fcntl(queue, F_SETFD, 0);
+        sigevent event{};
+        event.sigev_notify = SIGEV_SIGNAL;
+        event.sigev_signo = SIGUSR1;  // would kill the new image
+        OK(mq_notify(queue, &event));
+        shared().word[0] = 1;
+        reexec("pauses", 0);
+    });
+    await("the new image runs", [] { return shared().word[0] == 2; });
+    return child;
+}
+
+// exec closes the queue and so deregisters.
 CASE(notify_over_exec) {
     const mqd_t queue = OPENS(create());
-    for (const bool kept : {false, true}) {
-        shared().word[0] = shared().word[1] = 0;
-        const pid_t child = start([=] {
-            if (kept) fcntl(queue, F_SETFD, 0);
-            sigevent event{};
-            event.sigev_notify = SIGEV_SIGNAL;
-            event.sigev_signo = SIGUSR1;  // would kill the new image
-            OK(mq_notify(queue, &event));
-            shared().word[0] = 1;
-            reexec("pauses", 0);
-        });
-        await("the new image runs", [] { return shared().word[0] == 2; });
-        sigevent none = silent();
-        if (kept)
-            FAILS(EBUSY, mq_notify(queue, &none));
-        else
-            OK(mq_notify(queue, &none));
-        OK(send(queue, "x"));
-        SHOWS("0:x", take(queue));
-        shared().word[1] = 1;
-        SHOWS("exit 0", finish(child));
-        OK(mq_notify(queue, &none));
-        OK(mq_notify(queue, nullptr));
-    }
+    const pid_t child = registrant_over_exec(queue, false);
+    sigevent none = silent();
+    OK(mq_notify(queue, &none));
+    OK(send(queue, "x"));
+    SHOWS("0:x", take(queue));
+    shared().word[1] = 1;
+    SHOWS("exit 0", finish(child));
+    OK(mq_notify(queue, &none));
+    OK(mq_notify(queue, nullptr));
+}
+
+// If the descriptor is kept over exec the registration stays on Linux and is used up by an arrival, but no signal is sent: the
+// new image knows nothing of it. Muster ends it there and then (a deviation); it sends no signal either.
+CASE(notify_kept_over_exec) {
+    const mqd_t queue = OPENS(create());
+    const pid_t child = registrant_over_exec(queue, true);
+    sigevent none = silent();
+    DEVIATES(EBUSY, 0, mq_notify(queue, &none) == 0 ? 0 : std::exchange(errno, kUntouched));
+    OK(send(queue, "x"));
+    SHOWS("0:x", take(queue));
+    shared().word[1] = 1;
+    SHOWS("exit 0", finish(child));
+    OK(mq_notify(queue, &none));
+    OK(mq_notify(queue, nullptr));
 }
 
 // The handler may register again and receive: the usual pattern, over many messages, loses none.

@@ -1,6 +1,5 @@
 // Signals and the blocking calls: EINTR without SA_RESTART, restarted with it; handlers that call mq_* or jump away.
 #include <csetjmp>
-#include <thread>
 
 #include "case.hpp"
 
@@ -306,7 +305,7 @@ CASE(signal_one_thread) {
     std::string got[2];
     std::thread threads[2];
     for (int i = 0; i < 2; ++i) {
-        threads[i] = std::thread([&, i] {
+        threads[i] = start_thread([&, i] {
             shared().word[i] = thread_id();
             got[i] = take(queue);
         });

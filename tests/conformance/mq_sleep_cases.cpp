@@ -2,7 +2,6 @@
 // A sleeper announces itself in shared memory just before its call; after that it can only sleep in the call itself.
 #include <sys/resource.h>
 
-#include <thread>
 #include <vector>
 
 #include "case.hpp"
@@ -59,12 +58,12 @@ CASE(handover_threads) {
     std::atomic<long> sum{0}, wrong{0};
     std::vector<std::thread> threads;
     for (int t = 0; t < 3; ++t) {
-        threads.emplace_back([&] {
+        threads.push_back(start_thread([&] {
             for (int i = 1; i <= 1000; ++i) wrong += send(queue, std::to_string(i).c_str(), static_cast<unsigned>(i % 3)) != 0;
-        });
-        threads.emplace_back([&] {
+        }));
+        threads.push_back(start_thread([&] {
             for (int i = 1; i <= 1000; ++i) sum += std::atol(take(queue).c_str() + 2);
-        });
+        }));
     }
     for (std::thread& each : threads) each.join();
     OK(wrong.load());
@@ -195,10 +194,10 @@ CASE(sleeping_threads_in_order) {
         std::vector<std::thread> threads;
         for (int i = 0; i < 4; ++i) {
             s.word[i] = 0;
-            threads.emplace_back([&s, queue, i] {
+            threads.push_back(start_thread([&s, queue, i] {
                 s.word[i] = thread_id();
                 s.number[i] = std::atol(take(queue).c_str() + 2);
-            });
+            }));
             await("the thread calls", [&] { return s.word[i] != 0; });
             await_sleep(getpid(), s.word[i]);
         }
@@ -308,7 +307,8 @@ CASE(sleeping_receiver_stopped) {
     GIVES(2, shared().number[1].load());
 }
 
-// A receiver that is stopped and continued has lost its place: it stands behind those who came after it.
+// On Linux a receiver that is stopped and continued has lost its place: it stands behind those who came after it. Muster's
+// keeps it unless a message has come meanwhile (a deviation: nobody but itself could tell that it was stopped).
 CASE(sleeping_receiver_stopped_loses_place) {
     const mqd_t queue = OPENS(create());
     const pid_t first = receiver(queue, 1);
@@ -324,11 +324,12 @@ CASE(sleeping_receiver_stopped_loses_place) {
     OK(send(queue, "2"));
     SHOWS("exit 0", finish(first));
     SHOWS("exit 0", finish(second));
-    GIVES(2, shared().number[1].load());
-    GIVES(1, shared().number[2].load());
+    DEVIATES(2, 1, shared().number[1].load());
+    DEVIATES(1, 2, shared().number[2].load());
 }
 
-// Linux serves sleepers of a better scheduling priority (nice value) first.
+// Linux serves sleepers of a better scheduling priority (nice value) first. POSIX asks for it only under priority scheduling;
+// Muster serves by arrival alone (a deviation).
 CASE(sleepers_by_nice) {
     const mqd_t queue = OPENS(create());
     pid_t child[3];
@@ -345,9 +346,9 @@ CASE(sleepers_by_nice) {
     }
     for (const char* text : {"1", "2", "3"}) OK(send(queue, text));
     for (const pid_t each : child) SHOWS("exit 0", finish(each));
-    GIVES(3, shared().number[0].load());
-    GIVES(1, shared().number[1].load());
-    GIVES(2, shared().number[2].load());
+    DEVIATES(3, 1, shared().number[0].load());
+    DEVIATES(1, 2, shared().number[1].load());
+    DEVIATES(2, 3, shared().number[2].load());
 }
 
 // Setting O_NONBLOCK does not end a sleep that has begun.
@@ -370,7 +371,7 @@ CASE(close_during_sleep) {
     const mqd_t queue = OPENS(create());
     const mqd_t other = OPENS(mq_open(name(), O_RDWR));
     std::string got;
-    std::thread sleeper([&] {
+    std::thread sleeper = start_thread([&] {
         shared().word[0] = thread_id();
         got = take(queue);
     });

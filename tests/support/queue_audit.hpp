@@ -1,6 +1,7 @@
 // Everything that must be true of a queue's memory while nobody is inside it, checked from the file alone.
 #pragma once
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cstdint>

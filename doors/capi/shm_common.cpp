@@ -1,0 +1,48 @@
+#include "shm_common.hpp"
+#include <pthread.h>
+#include <new>
+#include "private_lock.hpp"
+
+namespace muster::capi {
+namespace {
+
+// Never destroyed: programs detach in their last handlers.
+template <class T>
+union Kept {
+    T object;
+    template <class... Arguments>
+    constexpr explicit Kept(Arguments... arguments) : object(arguments...) {}
+    ~Kept() {}
+};
+constinit Kept<objects::Attachments> table(&process_domain, &segment_registry);
+
+alignas(objects::SysvRegistry) unsigned char registry_storage[sizeof(objects::SysvRegistry)];
+std::atomic<objects::SysvRegistry*> registry{nullptr};
+PrivateLock making;
+
+void before_fork() { table.object.before_fork(); }
+void in_parent() { table.object.after_fork_in_parent(); }
+void in_child() { table.object.after_fork_in_child(); }
+
+__attribute__((constructor)) void watch_forks() { pthread_atfork(&before_fork, &in_parent, &in_child); }
+__attribute__((destructor)) void leave() { table.object.leave(); }
+
+}  // namespace
+
+objects::Attachments& attachments() { return table.object; }
+
+objects::SysvRegistry& segment_registry(objects::Domain& domain) {
+    objects::SysvRegistry* known = registry.load(std::memory_order_acquire);
+    if (known != nullptr) return *known;
+    const PrivateLock::Hold hold(making);
+    known = registry.load(std::memory_order_acquire);
+    if (known == nullptr) {
+        known = new (registry_storage) objects::SysvRegistry(domain);
+        registry.store(known, std::memory_order_release);
+    }
+    return *known;
+}
+
+bool is_attachment_descriptor(int descriptor) { return table.object.is_life_descriptor(descriptor); }
+
+}  // namespace muster::capi

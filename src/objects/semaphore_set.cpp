@@ -1,0 +1,468 @@
+#include "objects/semaphore_set.hpp"
+#include "objects/semaphore_set_acting.hpp"
+#include "objects/semaphore_set_change.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/fault_copy.hpp"
+#include "platform/file.hpp"
+
+namespace muster::objects {
+using platform::Fault;
+using platform::Outcome;
+using sync::Actor;
+using sync::ActorState;
+using sync::state_of;
+using sync::with_state;
+
+namespace {
+
+constexpr memory::Format kFormat{kSemaphoreSetMagic, kSemaphoreSetFormat, kSemaphoreSetFingerprint, sizeof(SemaphoreHeader) + sizeof(Semaphore)};
+constexpr std::uint64_t to_page(std::uint64_t bytes) { return (bytes + 4095) & ~4095ull; }
+constexpr Fault kRemoved{EIDRM, "the semaphore set was removed"};
+
+// Where the parts lie; a function of the number of semaphores alone.
+struct Places {
+    std::uint64_t undo_stride, logs, actors, waiters, vectors, undos, bytes;
+};
+Places places_for(std::uint32_t semaphores) {
+    Places p;
+    p.undo_stride = (sizeof(UndoRecord) + 2ull * semaphores + 63) & ~63ull;
+    p.logs = to_page(sizeof(SemaphoreHeader) + std::uint64_t{semaphores} * sizeof(Semaphore));
+    p.actors = p.logs + to_page(sizeof(SemaphoreLogs));
+    p.waiters = p.actors + kSemaphoreActors * sizeof(Actor);
+    p.vectors = p.waiters + kSemaphoreActors * sizeof(SemaphoreWaiter);
+    p.undos = p.vectors + kSemaphoreActors * 4096ull;
+    p.bytes = to_page(p.undos + kSemaphoreUndos * p.undo_stride);
+    return p;
+}
+
+}  // namespace
+
+Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores) {
+    const Places places = places_for(semaphores);
+    auto mapped = memory::Mapping::create(fd, places.bytes, places.logs, &mapping_damaged_);
+    if (!mapped) return mapped.fault();
+    new (&mapping_) memory::Mapping(std::move(*mapped));
+    auto& header = reinterpret_cast<SemaphoreHeader&>(mapping_.header());
+    memory::fill_header(header.object, kFormat, places.bytes);
+    header.semaphores = semaphores;
+    header.actors = kSemaphoreActors;
+    header.undos = kSemaphoreUndos;
+    header.undo_stride_bytes = static_cast<std::uint32_t>(places.undo_stride);
+    header.logs_offset = places.logs;
+    header.actors_offset = places.actors;
+    header.waiters_offset = places.waiters;
+    header.vectors_offset = places.vectors;
+    header.undos_offset = places.undos;
+    header.changed_s.store_relaxed(platform::realtime_s());
+    attach();
+    for (std::uint32_t number = 0; number < semaphores_; ++number) semaphore(number).word.store_relaxed(mark_ << kMarkShift | kFree);
+    return platform::done();
+}
+
+Outcome<> SemaphoreSet::open(int fd) {
+    auto mapped = memory::Mapping::open(fd, kFormat, &mapping_damaged_);
+    if (!mapped) return mapped.fault();
+    SemaphoreHeader copy;
+    if (!platform::fault_copy(platform::current_thread(), &copy, mapped->start(), sizeof copy)) return Fault{EBADMSG, "the set's file is shorter than it says"};
+    if (auto checked = check_geometry(copy, mapped->bytes()); !checked) return checked;
+    new (&mapping_) memory::Mapping(std::move(*mapped));
+    attach();
+    return platform::done();
+}
+
+Outcome<> SemaphoreSet::check_geometry(const SemaphoreHeader& header, std::uint64_t file_bytes) const {
+    if (header.semaphores == 0 || header.semaphores > 65535) return Fault{EBADMSG, "the set's number of semaphores is none"};
+    const Places places = places_for(header.semaphores);
+    const bool good = header.actors == kSemaphoreActors && header.undos == kSemaphoreUndos && header.undo_stride_bytes == places.undo_stride &&
+                      header.logs_offset == places.logs && header.actors_offset == places.actors && header.waiters_offset == places.waiters &&
+                      header.vectors_offset == places.vectors && header.undos_offset == places.undos && file_bytes == places.bytes;
+    if (!good) return Fault{EBADMSG, "the set's parts are not where they should be"};
+    return platform::done();
+}
+
+// From the header, once checked, to this process's pointers.
+void SemaphoreSet::attach() {
+    header_ = reinterpret_cast<SemaphoreHeader*>(mapping_.start());
+    semaphores_ = static_cast<std::uint32_t>((header_->logs_offset - sizeof(SemaphoreHeader)) / sizeof(Semaphore));
+    if (header_->semaphores < semaphores_) semaphores_ = header_->semaphores;  // within the mapping, whatever it says
+    const Places places = places_for(semaphores_);
+    semaphores_at_ = reinterpret_cast<Semaphore*>(mapping_.start() + sizeof(SemaphoreHeader));
+    mark_ = header_->object.uuid[0] & 0xffff;
+    undos_ = kSemaphoreUndos;
+    undo_stride_ = places.undo_stride;
+    logs_offset_ = places.logs;
+    vectors_offset_ = places.vectors;
+    undos_offset_ = places.undos;
+    actors_offset_ = places.actors;
+    waiters_offset_ = places.waiters;
+    actors_ = {reinterpret_cast<Actor*>(mapping_.start() + places.actors), kSemaphoreActors};
+    waiters_ = reinterpret_cast<SemaphoreWaiter*>(mapping_.start() + places.waiters);
+}
+
+void SemaphoreSet::blank() {
+    if (mapping_.start() == nullptr) return;
+    platform::unregister_shared_mapping(mapping_.start());
+    platform::map_zeroes_over(mapping_.start(), mapping_.bytes());
+}
+
+Outcome<> SemaphoreSet::usable() const {
+    if (removed()) return kRemoved;
+    if (mapping_damaged_.load(std::memory_order_relaxed) != 0) return Fault{EIDRM, "the set's file is damaged"};
+    return platform::done();
+}
+
+std::uint32_t SemaphoreSet::actors_high() const {
+    const std::uint32_t high = header_->actors_high.load_acquire();
+    return high < actors_.count ? high : actors_.count;
+}
+std::uint32_t SemaphoreSet::undos_high() const {
+    const std::uint32_t high = header_->undos_high.load_acquire();
+    return high < undos_ ? high : undos_;
+}
+
+// Memory for a part of the file, or an error rather than a fault later.
+Outcome<> SemaphoreSet::reserve(std::uint64_t offset, std::uint64_t bytes) const {
+    const std::uint64_t first = offset & ~4095ull;
+    const int rc = platform::populate_bytes(mapping_.start() + first, to_page(offset + bytes) - first);
+    if (rc < 0 && rc != -EINVAL) return Fault{rc == -EFAULT ? ENOSPC : -rc, "the file system of the domain is full"};
+    return platform::done();
+}
+
+Outcome<> SemaphoreSet::reserve_logs() {
+    if (header_->logs_reserved.load_acquire() != 0) return platform::done();
+    if (auto got = reserve(logs_offset_, sizeof(SemaphoreLogs)); !got) return got;
+    header_->logs_reserved.store_release(1);
+    return platform::done();
+}
+
+// What every call under the lock begins with.
+template <class Body>
+Outcome<> SemaphoreSet::locked(platform::ThreadState& thread, ProcessLives* lives, Body body) {
+    auto lock = sync::ThreadLock::acquire(thread, header_->lock, actors_);
+    if (!lock) return lock.fault();
+    if (lock->owner_died()) recover();
+    if (auto good = usable(); !good) return good;
+    if (lives != nullptr) {
+        bool unsure = false;
+        settle_dead(nullptr, 0, *lives, 0, unsure);
+    }
+    return body();
+}
+
+// One operation on a semaphore that nobody sleeps on and nobody has adjustments for: the word is all there is to change.
+// After a while of such operations the lock is not needed for it any more.
+constexpr std::uint32_t kQuietOperations = 16;
+
+Outcome<> SemaphoreSet::operate_locked(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking,
+                                       bool& waits) {
+    Semaphore& first = semaphore(ops[0].number);
+    if (count == 1 && record == 0 && header_->sleepers.load_relaxed() == 0) {
+        std::uint64_t word = first.word.load_relaxed();
+        while ((word & kFree) != 0)
+            if (first.word.compare_exchange(word, word & ~kFree)) word &= ~kFree;
+        const int value = static_cast<int>(value_of(word)), next = value + ops[0].amount;
+        if (ops[0].amount == 0 ? value != 0 : next < 0) {
+            if (ops[0].must_not_wait()) return Fault{EAGAIN, "the operation would have to wait"};
+            waits = true;
+            return platform::done();
+        }
+        if (next > static_cast<int>(kSemaphoreValueMax)) return Fault{ERANGE, "the semaphore's value would exceed 32767"};
+        std::uint64_t result = with_pid(with_value(word, static_cast<std::uint32_t>(next)), pid);
+        if (first.holders.load_relaxed() == 0) {
+            const std::uint32_t quiet = first.quiet.load_relaxed() + 1;
+            first.quiet.store_relaxed(quiet);
+            if (quiet >= kQuietOperations) result |= kFree;
+        }
+        // COMMIT: one word.
+        first.word.store_release(result);
+        first.operated_s.store_relaxed(platform::realtime_s());
+        return platform::done();
+    }
+    first.quiet.store_relaxed(0);
+    SemaphoreChange change(*this);
+    const int rc = change.perform(ops, count, record, blocking);
+    if (rc < 0) return Fault{-rc, rc == -EAGAIN ? "the operation would have to wait" : "a semaphore's value or adjustment would exceed its limits"};
+    if (rc > 0) {
+        waits = true;
+        return platform::done();
+    }
+    change.set_pids(ops, count, pid);
+    change.operated(ops[0].number);
+    change.serve_sleepers(ops, count);
+    change.commit();
+    return platform::done();
+}
+
+Outcome<> SemaphoreSet::operate(platform::ThreadState& thread, const SemaphoreOp* ops, std::uint32_t count, std::int64_t timeout_ns, ProcessLives& lives) {
+    bool has_undo = false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (ops[i].number >= semaphores_) return Fault{EFBIG, "the set has fewer semaphores"};
+        has_undo = has_undo || ops[i].has_undo();
+    }
+    std::uint32_t record = 0;
+    if (has_undo) {
+        auto own = own_record(thread, lives);
+        if (!own) return own.fault();
+        record = *own;
+    }
+    {
+        auto lock = sync::ThreadLock::acquire(thread, header_->lock, actors_);
+        if (!lock) return lock.fault();
+        MUSTER_CRASH_POINT("semaphore.locked");
+        if (lock->owner_died()) recover();
+        if (auto good = usable(); !good) return good;
+        bool unsure = false;
+        settle_dead(ops, count, lives, record, unsure);
+        bool waits = false;
+        std::uint32_t blocking = 0;
+        auto result = operate_locked(ops, count, record, platform::process_id_of(thread), blocking, waits);
+        MUSTER_CRASH_POINT("semaphore.operated");
+        if (!waits) return result;
+    }
+    if (timeout_ns == 0) return Fault{EAGAIN, "the time is over"};
+    return operate_asleep(thread, ops, count, timeout_ns, lives, has_undo);
+}
+
+// ---- processes with adjustments ----
+
+// This process's record, 1 + number; made if there is none.
+Outcome<std::uint32_t> SemaphoreSet::own_record(platform::ThreadState& thread, ProcessLives& lives) {
+    const std::uint32_t known = own_record_.load(std::memory_order_relaxed);
+    if (__builtin_expect(own_record_generation_.load(std::memory_order_acquire) == thread.generation && lives.is_armed(thread), 1)) return known;
+    (void)lives.open(true);
+    auto armed = lives.arm(thread);
+    // Without a life word the process's end is found by asking, later.
+    const std::uint32_t life = armed ? *armed + 1 : 0;
+    const ProcessIdentity self = own_identity(thread);
+    std::uint32_t mine = 0;
+    auto found = locked(thread, nullptr, [&]() -> Outcome<> {
+        if (auto got = reserve_logs(); !got) return got;
+        std::uint32_t place = undos_;
+        const std::uint32_t high = undos_high();
+        for (std::uint32_t number = 0; number < high; ++number) {
+            const std::uint32_t pid = undo(number).pid.load_relaxed();
+            if (pid == self.pid && undo(number).start.load_relaxed() == self.start) {
+                undo(number).life.store_relaxed(life);
+                mine = number + 1;
+                return platform::done();
+            }
+            if (pid == 0 && place == undos_) place = number;
+        }
+        if (place == undos_) {
+            // The records of those who ended with nothing to undo.
+            for (std::uint32_t number = 0; high >= 64 && number < high && place == undos_; ++number) {
+                bool unsure = false;
+                if (undo(number).active.load_relaxed() != 0 || !holder_is_dead(number, lives, unsure)) continue;
+                undo(number).pid.store_release(0);
+                place = number;
+            }
+        }
+        if (place == undos_) {
+            if (high == undos_) return Fault{ENOSPC, "too many processes have adjustments at this set"};
+            if (auto got = reserve(undos_offset_ + high * undo_stride_, undo_stride_); !got) return got;
+            header_->undos_high.store_release(high + 1);
+            place = high;
+        }
+        undo(place).start.store_relaxed(self.start);
+        undo(place).life.store_relaxed(life);
+        MUSTER_CRASH_POINT("semaphore.undo.filled");
+        undo(place).pid.store_release(self.pid);
+        mine = place + 1;
+        MUSTER_CRASH_POINT("semaphore.undo.made");
+        return platform::done();
+    });
+    if (!found) return found.fault();
+    own_record_.store(mine, std::memory_order_relaxed);
+    own_record_generation_.store(thread.generation, std::memory_order_release);
+    return mine;
+}
+
+bool SemaphoreSet::holder_is_dead(std::uint32_t record, ProcessLives& lives, bool& unsure) {
+    const ProcessIdentity process{undo(record).pid.load_acquire(), undo(record).start.load_relaxed()};
+    if (process.pid == 0) return false;
+    const std::uint32_t life = undo(record).life.load_relaxed();
+    if (!lives.is_open()) (void)lives.open(false);
+    if (life != 0 && lives.vouches(life - 1, process)) return false;
+    const Vital vital = ask_for(process);
+    if (life != 0 && vital == Vital::gone) lives.tell(life - 1);
+    if (vital != Vital::gone) unsure = true;
+    return vital == Vital::gone;
+}
+
+// SOURCE the kernel's exit_sem: the adjustments are added, clamped, and the sleepers looked at once after all of them.
+void SemaphoreSet::end_record(std::uint32_t record) {
+    UndoRecord& ended = undo(record);
+    SemaphoreChange change(*this);
+    const std::uint32_t pid = ended.pid.load_relaxed();
+    if (ended.active.load_relaxed() != 0) {
+        for (std::uint32_t number = 0; number < semaphores_; ++number) {
+            const int amount = static_cast<std::int16_t>(adjust(record, number).load_relaxed());
+            if (amount == 0) continue;
+            int next = static_cast<int>(change.value(number)) + amount;
+            if (next < 0) next = 0;
+            if (next > static_cast<int>(kSemaphoreValueMax)) next = static_cast<int>(kSemaphoreValueMax);
+            change.assign(number, static_cast<std::uint32_t>(next), pid);
+        }
+        change.operated(0);
+    }
+    change.clear(kClearRecord, record);
+    change.serve_sleepers(nullptr, 0);
+    MUSTER_CRASH_POINT("semaphore.undo.staged");
+    change.commit();
+}
+
+void SemaphoreSet::settle_dead(const SemaphoreOp* ops, std::uint32_t count, ProcessLives& lives, std::uint32_t own, bool& unsure) {
+    const auto settle_all = [&] {
+        const std::uint32_t high = undos_high();
+        for (std::uint32_t record = 0; record < high; ++record)
+            if (record + 1 != own && undo(record).active.load_relaxed() != 0 && holder_is_dead(record, lives, unsure)) end_record(record);
+    };
+    if (ops == nullptr) return settle_all();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const Semaphore& each = semaphore(ops[i].number);
+        const std::uint32_t holders = each.holders.load_relaxed();
+        if (__builtin_expect(holders == 0, 1)) continue;
+        const std::uint32_t holder = each.holder.load_relaxed();
+        if (holders == 1 && holder != 0 && holder == own) continue;
+        if (holders == 1 && holder != 0 && holder <= undos_high()) {
+            if (holder_is_dead(holder - 1, lives, unsure)) end_record(holder - 1);
+            continue;
+        }
+        return settle_all();
+    }
+}
+
+// ---- semctl ----
+
+Outcome<std::uint32_t> SemaphoreSet::value(platform::ThreadState& thread, ProcessLives& lives, std::uint32_t number) {
+    const std::uint64_t word = semaphore(number).word.load_acquire();
+    if ((word & kFree) != 0) return value_of(word);
+    std::uint32_t result = 0;
+    auto looked = locked(thread, &lives, [&]() -> Outcome<> {
+        result = value_of(semaphore(number).word.load_relaxed());
+        return platform::done();
+    });
+    if (!looked) return looked.fault();
+    return result;
+}
+
+Outcome<std::uint32_t> SemaphoreSet::last_pid(platform::ThreadState& thread, ProcessLives& lives, std::uint32_t number) {
+    std::uint32_t result = 0;
+    auto looked = locked(thread, &lives, [&]() -> Outcome<> {
+        result = pid_of(semaphore(number).word.load_relaxed());
+        return platform::done();
+    });
+    if (!looked) return looked.fault();
+    return result;
+}
+
+Outcome<std::uint32_t> SemaphoreSet::waiting(platform::ThreadState& thread, ProcessLives& lives, std::uint32_t number, bool for_zero) {
+    std::uint32_t result = 0;
+    auto looked = locked(thread, &lives, [&]() -> Outcome<> {
+        reap_dead();
+        std::uint32_t steps = 0;
+        for (std::uint32_t at = header_->first.load_relaxed(); at != 0 && at <= actors_.count && steps < actors_.count; at = actor(at - 1).next.load_relaxed(), ++steps) {
+            SemaphoreOp ops[kSemaphoreOpsMax];
+            const std::uint32_t count = load_ops(at - 1, ops);
+            const std::uint32_t blocking = waiter(at - 1).blocking.load_relaxed();
+            if (blocking >= count || ops[blocking].number != number) continue;
+            if (for_zero ? ops[blocking].amount == 0 : ops[blocking].amount < 0) ++result;
+        }
+        return platform::done();
+    });
+    if (!looked) return looked.fault();
+    return result;
+}
+
+Outcome<> SemaphoreSet::values(platform::ThreadState& thread, ProcessLives& lives, std::uint16_t* to) {
+    return locked(thread, &lives, [&]() -> Outcome<> {
+        // All at one instant: nobody may change a word meanwhile.
+        SemaphoreChange change(*this);
+        for (std::uint32_t number = 0; number < semaphores_; ++number) to[number] = static_cast<std::uint16_t>(change.value(number));
+        return platform::done();
+    });
+}
+
+Outcome<> SemaphoreSet::set_value(platform::ThreadState& thread, ProcessLives& lives, std::uint32_t number, std::uint32_t value) {
+    return locked(thread, &lives, [&]() -> Outcome<> {
+        SemaphoreChange change(*this);
+        change.assign(number, value, platform::process_id_of(thread));
+        semaphore(number).quiet.store_relaxed(0);
+        change.clear(kClearSemaphore, number);
+        change.serve_sleepers(nullptr, 0);
+        change.commit();
+        header_->changed_s.store_relaxed(platform::realtime_s());
+        return platform::done();
+    });
+}
+
+Outcome<> SemaphoreSet::set_values(platform::ThreadState& thread, ProcessLives& lives, const std::uint16_t* from) {
+    return locked(thread, &lives, [&]() -> Outcome<> {
+        SemaphoreChange change(*this);
+        const std::uint32_t pid = platform::process_id_of(thread);
+        for (std::uint32_t number = 0; number < semaphores_; ++number) change.assign(number, from[number], pid);
+        change.clear(kClearAll, 0);
+        change.serve_sleepers(nullptr, 0);
+        change.commit();
+        header_->changed_s.store_relaxed(platform::realtime_s());
+        return platform::done();
+    });
+}
+
+Outcome<SemaphoreSet::Times> SemaphoreSet::times(platform::ThreadState& thread, ProcessLives& lives) {
+    Times result{0, 0};
+    auto looked = locked(thread, &lives, [&]() -> Outcome<> {
+        for (std::uint32_t number = 0; number < semaphores_; ++number) {
+            const std::uint64_t at = semaphore(number).operated_s.load_relaxed();
+            if (at > result.operated_s) result.operated_s = at;
+        }
+        result.changed_s = header_->changed_s.load_relaxed();
+        return platform::done();
+    });
+    if (!looked) return looked.fault();
+    return result;
+}
+
+Outcome<> SemaphoreSet::administer(platform::ThreadState& thread, Judge step, void* context) {
+    return locked(thread, nullptr, [&]() -> Outcome<> {
+        if (auto done = step(context, header_->object); !done) return done;
+        header_->permission_changes.store_release(header_->permission_changes.load_relaxed() + 1);
+        header_->changed_s.store_relaxed(platform::realtime_s());
+        return platform::done();
+    });
+}
+
+Outcome<> SemaphoreSet::remove(platform::ThreadState& thread, Step mark, void* context) {
+    return locked(thread, nullptr, [&]() -> Outcome<> {
+        // Awake before the commit, as whenever sleepers are told something.
+        call_sleepers();
+        MUSTER_CRASH_POINT("semaphore.remove.called");
+        mark(context, header_->object);
+        MUSTER_CRASH_POINT("semaphore.remove.marked");
+        dismiss_sleepers();
+        return platform::done();
+    });
+}
+
+Outcome<> SemaphoreSet::look(platform::ThreadState& thread, ProcessLives& lives, SeeSleeper see_sleeper, SeeHolder see_holder, void* context) {
+    return locked(thread, &lives, [&]() -> Outcome<> {
+        reap_dead();
+        std::uint32_t steps = 0;
+        for (std::uint32_t at = header_->first.load_relaxed(); at != 0 && at <= actors_.count && steps < actors_.count; at = actor(at - 1).next.load_relaxed(), ++steps) {
+            SemaphoreOp ops[kSemaphoreOpsMax];
+            const std::uint32_t count = load_ops(at - 1, ops);
+            const std::uint32_t blocking = waiter(at - 1).blocking.load_relaxed();
+            if (blocking < count)
+                see_sleeper(context, actor(at - 1).process_id.load_relaxed(), actor(at - 1).thread_id.load_relaxed(), actor(at - 1).since_ns.load_relaxed(), ops[blocking]);
+        }
+        for (std::uint32_t record = 0; record < undos_high(); ++record) {
+            if (undo(record).active.load_relaxed() == 0) continue;
+            for (std::uint32_t number = 0; number < semaphores_; ++number)
+                if (const int amount = static_cast<std::int16_t>(adjust(record, number).load_relaxed()); amount != 0)
+                    see_holder(context, undo(record).pid.load_relaxed(), number, amount);
+        }
+        return platform::done();
+    });
+}
+
+}  // namespace muster::objects

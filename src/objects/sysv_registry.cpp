@@ -1,0 +1,643 @@
+#include "objects/sysv_registry.hpp"
+#include <sys/ipc.h>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include "memory/mapping.hpp"
+#include "objects/permission.hpp"
+#include "platform/crash_point.hpp"
+#include "platform/mapping_damage.hpp"
+#include "platform/process.hpp"
+
+namespace muster::objects {
+using memory::ObjectHeader;
+using platform::Fault;
+using platform::File;
+using platform::Outcome;
+
+// Which indexes are used, for all processes of the domain. A bit that is wrong costs time, never an object: the links decide.
+struct SysvRegistry::Hints {
+    std::uint64_t magic;
+    memory::ShmU64 cursor;  // sequence << 32 | the index after the last one given out
+    std::uint64_t reserved[6];
+    memory::ShmU64 used[kSysvIndexes / 64];
+    memory::ShmU64 marked[kSysvIndexes / 64];
+};
+
+namespace {
+
+constexpr const char* kKindNames[] = {"msg", "sem", "shm"};
+constexpr std::uint64_t kHintMagic = 0x31544e49'4852554dULL;  // "MURHINT1"
+constexpr std::uint64_t kHintFileBytes = 12288;
+constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::uint32_t kCycleMin = 64;         // SOURCE the kernel's ipc_min_cycle: indexes go round at least that many
+constexpr unsigned kGenerationsMax = 1024;
+constexpr int kTries = 1000;
+
+// Bytes of an object's file that are locked, beyond any file's end.
+constexpr std::int64_t kNamesByte = (std::int64_t{1} << 62) + 1;  // by who unlinks its names, or links a generation above it
+constexpr std::int64_t kMakerByte = (std::int64_t{1} << 62) + 2;  // by its maker, until it is live
+
+struct Name {
+    char text[48];
+};
+
+const char* kind_name(SysvKind kind) { return kKindNames[static_cast<std::uint32_t>(kind) % 3]; }
+
+Name index_name(SysvKind kind, std::uint32_t index) {
+    Name name;
+    std::snprintf(name.text, sizeof name.text, "sysv/%s-%u", kind_name(kind), index);
+    return name;
+}
+Name companion_name(SysvKind kind, std::uint32_t index) {
+    Name name;
+    std::snprintf(name.text, sizeof name.text, "sysv/%s-%u.data", kind_name(kind), index);
+    return name;
+}
+Name hint_name(SysvKind kind) {
+    Name name;
+    std::snprintf(name.text, sizeof name.text, "sysv/.%s", kind_name(kind));
+    return name;
+}
+Name key_name(SysvKind kind, std::uint32_t key, unsigned generation) {
+    Name name;
+    if (generation == 0) std::snprintf(name.text, sizeof name.text, "key/%s-%08x", kind_name(kind), key);
+    else std::snprintf(name.text, sizeof name.text, "key/%s-%08x.%u", kind_name(kind), key, generation);
+    return name;
+}
+
+// A lock of the open description: gone when its holder is.
+int lock_byte(int fd, std::int64_t byte, short type) {
+    struct flock lock {};
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = byte;
+    lock.l_len = 1;
+    return static_cast<int>(platform::system_call(SYS_fcntl, fd, F_OFD_SETLK, &lock));
+}
+
+// Holds the names of one file against everybody else who would change them.
+class NamesLock {
+public:
+    explicit NamesLock(int fd) : fd_(fd) {
+        for (int tries = 0; tries < 4 * kTries; ++tries) {
+            const int rc = lock_byte(fd, kNamesByte, F_WRLCK);
+            held_ = rc == 0;
+            if (rc != -EAGAIN && rc != -EACCES) return;
+            timespec pause{0, tries < 100 ? 10'000 : 500'000};  // its holder makes three system calls; it may be stopped there
+            platform::system_call(SYS_nanosleep, &pause, 0);
+        }
+    }
+    ~NamesLock() {
+        if (held_) lock_byte(fd_, kNamesByte, F_UNLCK);
+    }
+    NamesLock(const NamesLock&) = delete;
+    explicit operator bool() const { return held_; }
+
+private:
+    int fd_;
+    bool held_ = false;
+};
+
+bool names_file(const Domain& domain, const char* name, int fd) {
+    struct stat named, opened;
+    return platform::file_status_at(domain.directory(), name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           platform::file_status(fd, &opened) == 0 && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+}
+
+bool name_exists(const Domain& domain, const char* name) {
+    struct stat status;
+    return platform::file_status_at(domain.directory(), name, &status, AT_SYMLINK_NOFOLLOW) != -ENOENT;
+}
+
+bool read_header(int fd, ObjectHeader& header) {
+    return platform::read_at(fd, &header, sizeof header, 0) == static_cast<long>(sizeof header);
+}
+
+// The header of a file, for the rare writes of those who have not mapped the object.
+class HeaderPage {
+public:
+    explicit HeaderPage(int fd) {
+        struct stat status;
+        if (platform::file_status(fd, &status) < 0 || status.st_size < static_cast<off_t>(sizeof(ObjectHeader))) return;
+        const long at = platform::map_shared(fd, kPageBytes, true);
+        if (at > 0 || at < -4095) start_ = reinterpret_cast<ObjectHeader*>(at);
+        if (start_ != nullptr) platform::register_shared_mapping(start_, kPageBytes, &damaged_);
+    }
+    ~HeaderPage() {
+        if (start_ == nullptr) return;
+        platform::unregister_shared_mapping(start_);
+        platform::unmap(start_, kPageBytes);
+    }
+    HeaderPage(const HeaderPage&) = delete;
+    ObjectHeader* get() const { return start_; }
+
+private:
+    ObjectHeader* start_ = nullptr;
+    std::atomic<std::uint32_t> damaged_{0};
+};
+
+bool change_state(ObjectHeader& header, std::uint32_t from, std::uint32_t to) { return header.removed.compare_exchange(from, to); }
+
+}  // namespace
+
+SysvLimits SysvLimits::of(const Domain& domain) {
+    SysvLimits limits;
+    File all(platform::open_at(domain.directory(), "limits", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (all.fd() < 0) return limits;
+    struct Place {
+        const char* name;
+        std::uint64_t* values[4];
+    };
+    const Place places[] = {
+        {"msgmax", {&limits.msgmax}}, {"msgmnb", {&limits.msgmnb}}, {"msgmni", {&limits.msgmni}},
+        {"sem", {&limits.semmsl, &limits.semmns, &limits.semopm, &limits.semmni}},
+        {"shmmax", {&limits.shmmax}}, {"shmall", {&limits.shmall}}, {"shmmni", {&limits.shmmni}},
+    };
+    for (const Place& place : places) {
+        File file(platform::open_at(all.fd(), place.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        if (file.fd() < 0) continue;
+        char text[128] = {};
+        if (platform::read_file(file.fd(), text, sizeof text - 1) <= 0) continue;
+        const char* at = text;
+        for (std::uint64_t* value : place.values) {
+            while (*at == ' ' || *at == '\t' || *at == '\n') ++at;
+            if (value == nullptr || *at < '0' || *at > '9') break;
+            char* end = nullptr;
+            const int kept = errno;
+            *value = std::strtoull(at, &end, 10);
+            errno = kept;
+            at = end;
+        }
+    }
+    return limits;
+}
+
+SysvRegistry::~SysvRegistry() {
+    for (HintPlace& place : hints_) {
+        Hints* mapped = place.mapped.load(std::memory_order_acquire);
+        if (mapped == nullptr) continue;
+        platform::unregister_shared_mapping(mapped);
+        platform::unmap(mapped, kHintFileBytes);
+    }
+}
+
+// ---- keys ----
+//
+// A key's links form a chain of generations: 0, 1, 2, … without a hole. Nearly always there is generation 0 or none. Only a
+// removed object's link that its remover may not unlink (another user's file in a sticky directory) stays, and the next
+// object of the key gets the next generation. Two rules keep the chain whole, both under the names lock of the file at g:
+// who links g + 1 has seen the name g still lead to that file; who unlinks g has seen no name g + 1.
+
+struct SysvRegistry::KeyPlace {
+    unsigned generation = 0;
+    File below;  // the removed object's file at the generation below
+};
+
+Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t key, int flags, const SysvMaker& maker, KeyPlace& place) {
+    place.below = File();
+    for (unsigned generation = 0; generation < kGenerationsMax; ++generation) {
+        const Name name = key_name(kind, key, generation);
+        auto file = domain_.open_object(name.text);
+        if (!file) {
+            if (file.fault().errno_value == ENOENT) {
+                place.generation = generation;
+                return Fault{ENOENT, "there is no object of that key"};
+            }
+            if (file.fault().errno_value == EACCES && (flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL)) return Fault{EEXIST, "there is an object of that key already"};
+            return file.fault();
+        }
+        SysvFile found{std::move(*file), {}, -1};
+        const int fd = found.file.fd();
+        if (!read_header(fd, found.header)) return Fault{EINVAL, "the file of that key is no object"};
+        if (found.header.removed.load_relaxed() == kSysvPending) {  // relaxed, here and below: a private copy
+            // Its maker committed it with this very link and has not come further: help.
+            HeaderPage page(fd);
+            if (page.get() == nullptr) return Fault{ENOMEM};
+            change_state(*page.get(), kSysvPending, kSysvLive);
+            return Fault{EAGAIN};
+        }
+        if (found.header.removed.load_relaxed() == kSysvLive && found.header.key.load_relaxed() == key) {
+            found.id = sysv_id(found.header);
+            if ((flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL)) return Fault{EEXIST, "there is an object of that key already"};
+            if (maker.fits != nullptr)
+                if (auto fits = maker.fits(maker.context, found); !fits) return fits.fault();
+            const auto wanted = static_cast<std::uint32_t>(flags >> 6 | flags >> 3 | flags) & 7;
+            if (!Permission::of(found.header).allows(wanted)) return Fault{EACCES, "the object's mode does not allow that"};
+            return Found{found.id, false};
+        }
+        // A removed object's: away with the name, or past it.
+        {
+            NamesLock lock(fd);
+            if (!lock) return Fault{EAGAIN, "a removed object's name is held by somebody who does not move"};
+            if (!names_file(domain_, name.text, fd)) return Fault{EAGAIN};
+            if (!name_exists(domain_, key_name(kind, key, generation + 1).text) && domain_.remove(name.text)) return Fault{EAGAIN};
+        }
+        place.below = std::move(found.file);
+    }
+    return Fault{ENOSPC, "the key has too many removed objects; run `muster gc` as the domain's owner"};
+}
+
+Outcome<> SysvRegistry::link_key(SysvKind kind, int fd, std::uint32_t key, KeyPlace& place) {
+    const Name name = key_name(kind, key, place.generation);
+    if (place.generation == 0) return domain_.publish(fd, name.text);
+    NamesLock lock(place.below.fd());
+    if (!lock || !names_file(domain_, key_name(kind, key, place.generation - 1).text, place.below.fd())) return Fault{EEXIST};
+    return domain_.publish(fd, name.text);
+}
+
+bool SysvRegistry::key_is_linked(SysvKind kind, int fd, std::uint32_t key) const {
+    for (unsigned generation = 0; generation < kGenerationsMax; ++generation) {
+        const Name name = key_name(kind, key, generation);
+        if (names_file(domain_, name.text, fd)) return true;
+        if (!name_exists(domain_, name.text)) return false;
+    }
+    return false;
+}
+
+void SysvRegistry::unlink_key(SysvKind kind, int id, std::uint32_t key) {
+    if (key == 0) return;
+    for (unsigned generation = 0; generation < kGenerationsMax; ++generation) {
+        const Name name = key_name(kind, key, generation);
+        auto file = domain_.open_object(name.text);
+        if (!file && file.fault().errno_value != EACCES) return;
+        ObjectHeader header;
+        if (!file || !read_header(file->fd(), header) || sysv_id(header) != id) continue;
+        NamesLock lock(file->fd());
+        if (lock && names_file(domain_, name.text, file->fd()) && !name_exists(domain_, key_name(kind, key, generation + 1).text))
+            (void)domain_.remove(name.text);
+        return;
+    }
+}
+
+void SysvRegistry::release_key(SysvKind kind, int id, std::uint32_t key) {
+    MUSTER_CRASH_POINT("sysv.key_cleared");
+    unlink_key(kind, id, key);
+}
+
+void SysvRegistry::mark(SysvKind kind, std::uint32_t index) {
+    if (Hints* known = hints(kind)) known->marked[index / 64].or_release(std::uint64_t{1} << (index % 64));
+}
+
+void SysvRegistry::unmark(SysvKind kind, std::uint32_t index) {
+    if (Hints* known = hints(kind)) known->marked[index / 64].and_release(~(std::uint64_t{1} << (index % 64)));
+}
+
+int SysvRegistry::next_marked(SysvKind kind, std::uint32_t from) {
+    const Hints* known = hints(kind);
+    if (known == nullptr) return -1;
+    while (from < kSysvIndexes) {
+        const std::uint64_t rest = known->marked[from / 64].load_relaxed() & (~std::uint64_t{0} << (from % 64));  // relaxed: a hint
+        if (rest != 0) return static_cast<int>(from / 64 * 64) + std::countr_zero(rest);
+        from = from / 64 * 64 + 64;
+    }
+    return -1;
+}
+
+// ---- identifiers ----
+
+Outcome<SysvFile> SysvRegistry::open_index(SysvKind kind, std::uint32_t index) const {
+    constexpr Fault kNone{EINVAL, "there is no object of that identifier"};
+    if (index >= kSysvIndexes) return kNone;
+    auto file = domain_.open_object(index_name(kind, index).text);
+    if (!file) {
+        const int wrong = file.fault().errno_value;
+        return wrong == ENOENT || wrong == ENOTDIR || wrong == EBADMSG ? kNone : file.fault();
+    }
+    SysvFile found{std::move(*file), {}, -1};
+    if (!read_header(found.file.fd(), found.header) || found.header.removed.load_relaxed() != kSysvLive) return kNone;
+    found.id = sysv_id(found.header);
+    if (found.id < 0 || sysv_index(found.id) != index) return kNone;
+    return found;
+}
+
+Outcome<SysvFile> SysvRegistry::open(SysvKind kind, int id) const {
+    if (id < 0) return Fault{EINVAL, "identifiers are not negative"};
+    auto found = open_index(kind, sysv_index(id));
+    if (found && found->id != id) return Fault{EIDRM, "the object of that identifier was removed"};
+    return found;
+}
+
+Outcome<File> SysvRegistry::open_companion(SysvKind kind, std::uint32_t index, int flags) const {
+    const int fd = platform::open_at(domain_.directory(), companion_name(kind, index).text, O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
+    if (fd < 0) return Fault{fd == -ENOENT || fd == -ELOOP ? EIDRM : -fd};
+    return File(fd);
+}
+
+// Removes the index's names if they still are those of the file `fd`, which nobody else has locked by this descriptor.
+bool SysvRegistry::unlink_index(SysvKind kind, int fd, std::uint32_t index) {
+    const Name name = index_name(kind, index);
+    NamesLock lock(fd);
+    if (!lock || !names_file(domain_, name.text, fd)) return false;
+    // The companion first: while the index is taken nobody else can put one there.
+    const auto companion = domain_.remove(companion_name(kind, index).text);
+    if (!companion && companion.fault().errno_value != ENOENT) return false;
+    MUSTER_CRASH_POINT("sysv.companion_unlinked");
+    return static_cast<bool>(domain_.remove(name.text));
+}
+
+// What holds an index without being an object: a removed one's name, or one whose maker died before it was live.
+bool SysvRegistry::clear_leftover(SysvKind kind, std::uint32_t index) {
+    auto file = domain_.open_object(index_name(kind, index).text);
+    if (!file) return file.fault().errno_value == ENOENT;
+    const int fd = file->fd();
+    ObjectHeader header;
+    if (!read_header(fd, header)) return false;
+    if (header.removed.load_relaxed() == kSysvPending) {
+        if (lock_byte(fd, kMakerByte, F_WRLCK) != 0) return false;  // being made
+        HeaderPage page(fd);
+        if (page.get() == nullptr) return false;
+        const std::uint32_t key = header.key.load_relaxed();
+        if (key != 0 && key_is_linked(kind, fd, key)) {
+            change_state(*page.get(), kSysvPending, kSysvLive);
+            return false;
+        }
+        if (!change_state(*page.get(), kSysvPending, kSysvRemoved)) return false;
+        return unlink_index(kind, fd, index);
+    }
+    if (header.removed.load_relaxed() != kSysvRemoved) return false;
+    unlink_key(kind, sysv_id(header), header.key.load_relaxed());
+    MUSTER_CRASH_POINT("sysv.leftover_key_unlinked");
+    return unlink_index(kind, fd, index);
+}
+
+void SysvRegistry::remove_names(SysvKind kind, int id, std::uint32_t key) {
+    MUSTER_CRASH_POINT("sysv.marked");
+    unlink_key(kind, id, key);
+    MUSTER_CRASH_POINT("sysv.key_unlinked");
+    const std::uint32_t index = sysv_index(id);
+    // Opened anew: a lock of the open description does not exclude those who share the caller's.
+    auto file = domain_.open_object(index_name(kind, index).text);
+    ObjectHeader header;
+    if (file && read_header(file->fd(), header) && sysv_id(header) == id) unlink_index(kind, file->fd(), index);
+    MUSTER_CRASH_POINT("sysv.index_unlinked");
+    if (Hints* known = hints(kind)) free_index(kind, *known, index);
+    unmark(kind, index);
+}
+
+// ---- hints ----
+
+SysvRegistry::Hints* SysvRegistry::hints(SysvKind kind) {
+    HintPlace& place = hints_[static_cast<std::uint32_t>(kind) % 3];
+    if (place.damaged.load(std::memory_order_relaxed) != 0) return nullptr;
+    Hints* mapped = place.mapped.load(std::memory_order_acquire);
+    return mapped != nullptr ? mapped : map_hints(kind);
+}
+
+SysvRegistry::Hints* SysvRegistry::map_hints(SysvKind kind) {
+    HintPlace& place = hints_[static_cast<std::uint32_t>(kind) % 3];
+    const Name name = hint_name(kind);
+    auto file = domain_.open_object(name.text);
+    const bool fresh = !file && file.fault().errno_value == ENOENT;
+    if (fresh) {
+        unsigned granted = 0;
+        file = domain_.create_nameless(0600, &granted);
+        if (!file) return nullptr;
+        if (domain_.shared()) platform::change_mode(file->fd(), 0666);
+        if (platform::truncate_file(file->fd(), kHintFileBytes) < 0 || platform::reserve_bytes(file->fd(), 0, kHintFileBytes) < 0) return nullptr;
+    }
+    if (!file) return nullptr;
+    struct stat status;
+    if (platform::file_status(file->fd(), &status) < 0 || !S_ISREG(status.st_mode) || status.st_size != static_cast<off_t>(kHintFileBytes)) return nullptr;
+    const long at = platform::map_shared(file->fd(), kHintFileBytes, true);
+    if (at < 0 && at > -4096) return nullptr;
+    auto* made = reinterpret_cast<Hints*>(at);
+    platform::register_shared_mapping(made, kHintFileBytes, &place.damaged);
+    const auto give_up = [made] {
+        platform::unregister_shared_mapping(made);
+        platform::unmap(made, kHintFileBytes);
+        return static_cast<Hints*>(nullptr);
+    };
+    if (fresh) {
+        made->magic = kHintMagic;
+        rebuild(kind, *made, false);
+        auto published = domain_.publish(file->fd(), name.text);
+        if (!published) {
+            give_up();
+            return published.fault().errno_value == EEXIST ? map_hints(kind) : nullptr;
+        }
+    } else if (made->magic != kHintMagic) {
+        return give_up();
+    }
+    Hints* before = nullptr;
+    if (place.mapped.compare_exchange_strong(before, made, std::memory_order_acq_rel)) return made;
+    give_up();
+    return before;
+}
+
+// SYNC-free on purpose: makers set the bit before and after they link, we look again after we cleared it.
+void SysvRegistry::free_index(SysvKind kind, Hints& hints, std::uint32_t index) {
+    const Name name = index_name(kind, index);
+    if (name_exists(domain_, name.text)) return;
+    const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+    hints.used[index / 64].and_release(~bit);
+    if (name_exists(domain_, name.text)) hints.used[index / 64].or_release(bit);
+}
+
+void SysvRegistry::rebuild(SysvKind kind, Hints& hints, bool clear_leftovers) {
+    std::uint64_t named[kSysvIndexes / 64] = {};
+    bool any = false;
+    for_each_entry(domain_.directory(), "sysv", [&](const char* name) {
+        if (std::strncmp(name, kind_name(kind), 3) != 0 || name[3] != '-' || name[4] < '0' || name[4] > '9') return true;
+        char* end = nullptr;
+        const unsigned long index = std::strtoul(name + 4, &end, 10);
+        if (*end != 0 || index >= kSysvIndexes) return true;
+        any = true;
+        named[index / 64] |= std::uint64_t{1} << (index % 64);
+        return true;
+    });
+    // Without the old cursor nobody knows which sequences were given out: go on where none was for long.
+    if (any && hints.cursor.load_relaxed() == 0)
+        hints.cursor.store_release((static_cast<std::uint64_t>(platform::realtime_coarse_s()) % kSysvSequences) << 32);
+    for (std::uint32_t index = 0; index < kSysvIndexes; ++index) {
+        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+        const bool exists = (named[index / 64] & bit) != 0;
+        if (exists && (!clear_leftovers || !clear_leftover(kind, index))) hints.used[index / 64].or_release(bit);
+        else if ((hints.used[index / 64].load_relaxed() & bit) != 0) free_index(kind, hints, index);
+    }
+}
+
+std::uint32_t SysvRegistry::count(SysvKind kind) {
+    std::uint32_t used = 0;
+    if (Hints* known = hints(kind)) {
+        for (const memory::ShmU64& word : known->used) used += static_cast<std::uint32_t>(std::popcount(word.load_relaxed()));
+        return used;
+    }
+    for (int index = highest_index(kind); index >= 0; --index) used += name_exists(domain_, index_name(kind, static_cast<std::uint32_t>(index)).text);
+    return used;
+}
+
+int SysvRegistry::highest_index(SysvKind kind) {
+    Hints local{};
+    Hints* known = hints(kind);
+    if (known == nullptr) {
+        known = &local;
+        rebuild(kind, local, false);
+    }
+    for (std::uint32_t at = kSysvIndexes / 64; at-- > 0;) {
+        for (std::uint64_t word = known->used[at].load_relaxed(); word != 0;) {
+            const int bit = 63 - std::countl_zero(word);
+            const std::uint32_t index = at * 64 + static_cast<std::uint32_t>(bit);
+            if (name_exists(domain_, index_name(kind, index).text)) return static_cast<int>(index);
+            free_index(kind, *known, index);
+            word &= ~(std::uint64_t{1} << bit);
+        }
+    }
+    return -1;
+}
+
+namespace {
+// The first index from `from` up to `end` whose bit is clear; `end` if there is none.
+std::uint32_t first_free(const memory::ShmU64* used, std::uint32_t from, std::uint32_t end) {
+    while (from < end) {
+        const std::uint64_t free_ones = ~used[from / 64].load_relaxed() & (~std::uint64_t{0} << (from % 64));  // relaxed: a hint
+        if (free_ones != 0) {
+            const std::uint32_t index = from / 64 * 64 + static_cast<std::uint32_t>(std::countr_zero(free_ones));
+            return index < end ? index : end;
+        }
+        from = from / 64 * 64 + 64;
+    }
+    return end;
+}
+}  // namespace
+
+Outcome<int> SysvRegistry::claim_index(SysvKind kind, int fd, ObjectHeader& header, std::uint64_t objects_max) {
+    const auto most = static_cast<std::uint32_t>(objects_max < kSysvIndexes ? objects_max : kSysvIndexes);
+    Hints local{};
+    Hints* known = hints(kind);
+    if (known == nullptr) {
+        known = &local;
+        rebuild(kind, local, false);
+    }
+    bool rebuilt = false;
+    for (std::uint32_t tries = 0; tries < 4 * kSysvIndexes; ++tries) {
+        std::uint32_t used = 0;
+        for (const memory::ShmU64& word : known->used) used += static_cast<std::uint32_t>(std::popcount(word.load_relaxed()));
+        // SOURCE ipc_idr_alloc() of the kernel: indexes go round a little more than as many as are used.
+        std::uint32_t span = used + used / 2 > kCycleMin ? used + used / 2 : kCycleMin;
+        if (span > most) span = most;
+        std::uint64_t cursor = known->cursor.load_acquire();
+        const std::uint32_t next = static_cast<std::uint32_t>(cursor) % kSysvIndexes;
+        std::uint32_t sequence = static_cast<std::uint32_t>(cursor >> 32) % kSysvSequences;
+        std::uint32_t index = used < most ? first_free(known->used, next, span) : span;
+        if (index >= span && used < most) index = first_free(known->used, 0, span);
+        if (index >= span && used < most) {
+            index = first_free(known->used, span, most);
+            span = most;
+        }
+        if (index >= span || used >= most) {
+            if (rebuilt) return Fault{ENOSPC, "the limit of objects of this kind is reached"};
+            rebuild(kind, *known, true);
+            rebuilt = true;
+            continue;
+        }
+        if (index < next) sequence = (sequence + 1) % kSysvSequences;
+        if (!known->cursor.compare_exchange(cursor, std::uint64_t{sequence} << 32 | (index + 1))) continue;
+        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
+        known->used[index / 64].or_release(bit);
+        const int id = static_cast<int>(sequence * kSysvIndexes + index);
+        sysv_id_word(header).store_release(static_cast<std::uint32_t>(id));
+        const Name name = index_name(kind, index);
+        auto linked = domain_.publish(fd, name.text);
+        if (!linked && linked.fault().errno_value == EEXIST && clear_leftover(kind, index)) linked = domain_.publish(fd, name.text);
+        known->used[index / 64].or_release(bit);
+        if (linked) return id;
+        if (linked.fault().errno_value != EEXIST) {
+            free_index(kind, *known, index);
+            return linked.fault();
+        }
+    }
+    return Fault{ENOSPC, "no index can be had"};
+}
+
+// ---- making ----
+
+Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max,
+                                                const SysvMaker& maker, KeyPlace& place) {
+    if (auto made = domain_.ensure_directory("sysv"); !made) return made.fault();
+    if (auto made = domain_.ensure_directory("key"); !made) return made.fault();
+    unsigned granted = 0;
+    auto file = domain_.create_nameless(0600, &granted);
+    if (!file) return file.fault();
+    const int fd = file->fd();
+    const auto mode = static_cast<std::uint32_t>(flags) & 0777;
+    // Not through the umask, which System V does not know.
+    if (fence_mode(mode) != granted)
+        if (const int rc = platform::change_mode(fd, fence_mode(mode)); rc < 0) return Fault{-rc};
+    auto built = maker.build(maker.context, fd);
+    if (!built) return built.fault();
+    ObjectHeader& header = **built;
+    header.owner_uid.store_relaxed(platform::effective_user());  // relaxed: the links publish it all
+    header.owner_gid.store_relaxed(platform::effective_group());
+    header.creator_uid.store_relaxed(header.owner_uid.load_relaxed());
+    header.creator_gid.store_relaxed(header.owner_gid.load_relaxed());
+    header.mode.store_relaxed(mode);
+    header.key.store_relaxed(key);
+    const int companion = maker.companion != nullptr ? maker.companion(maker.context) : -1;
+    const bool pending = key != 0 || companion >= 0;
+    if (pending) {
+        lock_byte(fd, kMakerByte, F_WRLCK);
+        header.removed.store_release(kSysvPending);
+    }
+    auto id = claim_index(kind, fd, header, objects_max);
+    if (!id) return id.fault();
+    MUSTER_CRASH_POINT("sysv.index_linked");
+    Outcome<> named = platform::done();
+    if (companion >= 0) named = domain_.publish(companion, companion_name(kind, sysv_index(*id)).text);
+    MUSTER_CRASH_POINT("sysv.companion_linked");
+    if (named && key != 0) named = link_key(kind, fd, key, place);  // COMMIT of an object with a key
+    MUSTER_CRASH_POINT("sysv.key_linked");
+    if (!named) {
+        header.removed.store_release(kSysvRemoved);
+        unlink_index(kind, fd, sysv_index(*id));
+        if (Hints* known = hints(kind)) free_index(kind, *known, sysv_index(*id));
+        return named.fault().errno_value == EEXIST && key != 0 ? Fault{EAGAIN} : named.fault();
+    }
+    if (pending) change_state(header, kSysvPending, kSysvLive);  // COMMIT of one without
+    MUSTER_CRASH_POINT("sysv.live");
+    return Found{*id, true};
+}
+
+Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max, const SysvMaker& maker) {
+    KeyPlace place;
+    for (int tries = 0; tries < kTries; ++tries) {
+        if (key != 0) {
+            auto found = find_key(kind, key, flags, maker, place);
+            if (found || (found.fault().errno_value != ENOENT && found.fault().errno_value != EAGAIN)) return found;
+            if (found.fault().errno_value == EAGAIN) continue;
+            if ((flags & IPC_CREAT) == 0) return found;
+        }
+        auto made = make(kind, key, flags, objects_max, maker, place);
+        if (made || made.fault().errno_value != EAGAIN) return made;
+        // Somebody else made the key's object meanwhile.
+    }
+    return Fault{EAGAIN, "the key changes hands faster than it can be looked up"};
+}
+
+// ---- rights ----
+
+Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& header, std::uint32_t owner_uid, std::uint32_t owner_gid,
+                                       std::uint32_t mode) {
+    if (owner_uid == ~0u || owner_gid == ~0u) return Fault{EINVAL, "-1 is no user or group"};
+    header.owner_uid.store_relaxed(owner_uid);  // relaxed: whoever asks for rights at this moment gets one answer or the other
+    header.owner_gid.store_relaxed(owner_gid);
+    header.mode.store_release(mode & 0777);
+    const std::uint32_t creator_uid = header.creator_uid.load_relaxed(), creator_gid = header.creator_gid.load_relaxed();
+    const auto fence = [&](int file, bool exact) {
+        if (platform::effective_user() == 0) platform::system_call(SYS_fchown, file, owner_uid, owner_gid);  // else it stays its creator's
+        struct stat status;
+        if (platform::file_status(file, &status) < 0) return;
+        const std::uint32_t bits = exact ? (mode & 0777) | 0600 : fence_mode(mode);
+        std::uint32_t others = bits & 0007;
+        // Whom the file's own owner and group do not let in comes in as one of the others.
+        if (status.st_uid != owner_uid || status.st_uid != creator_uid) others |= 0006;
+        if (status.st_gid != owner_gid || status.st_gid != creator_gid) others |= bits >> 3 & 0007;
+        platform::change_mode(file, (bits & 0770) | others);
+    };
+    fence(fd, false);
+    if (companion_fd >= 0) fence(companion_fd, true);
+    return platform::done();
+}
+
+}  // namespace muster::objects
