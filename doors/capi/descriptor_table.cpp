@@ -148,7 +148,6 @@ Outcome<OpenQueue*> new_queue() {
             if (queue.references.load(std::memory_order_acquire) != 0 || queue.inode != 0) continue;
             new (&queue.queue) objects::Queue();
             queue.queue.set_fifo_opener(&open_fifo_to_tell);
-            queue.queue.set_notify_held(&notification_stands);
             queue.device = 0;
             queue.inode = ~0ull;  // taken, and nobody's yet
             queue.notify_mine.store(0, std::memory_order_relaxed);

@@ -21,28 +21,8 @@ int move_high(int fd) {
 }  // namespace
 
 int open_fifo(const objects::Domain& domain, objects::Queue& queue, bool create) {
-    char name[objects::kFifoNameBytes];
-    objects::fifo_name(queue.object(), name);
-    for (int tries = 0; tries < 3; ++tries) {
-        const int fd = platform::open_at(domain.directory(), name, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-        if (fd >= 0) {
-            struct stat status;
-            if (platform::file_status(fd, &status) < 0 || !S_ISFIFO(status.st_mode)) {
-                platform::close_file(fd);
-                return -EBADMSG;
-            }
-            platform::file_control(fd, F_SETPIPE_SZ, 8192);
-            return move_high(fd);
-        }
-        if (fd != -ENOENT || !create) return fd;
-        if (auto made = domain.ensure_directory("poll"); !made) return -made.fault().errno_value;
-        // Whoever may use the queue may use its FIFO; the umask has no say.
-        const unsigned mode = objects::fence_mode(queue.permission().mode);
-        const int rc = platform::make_fifo(domain.directory(), name, mode);
-        if (rc < 0 && rc != -EEXIST) return rc;
-        if (rc == 0) platform::system_call(SYS_fchmodat, domain.directory(), static_cast<const char*>(name), mode);
-    }
-    return -ENOENT;
+    const int fd = objects::open_fifo(domain, queue, create);
+    return fd >= 0 ? move_high(fd) : fd;
 }
 
 void remove_orphaned_fifo(objects::Queue& queue) {

@@ -11,18 +11,6 @@ using platform::Outcome;
 
 namespace {
 
-// Each process locks the byte of its own number, far beyond every queue's end, so nobody's lock is ever in the way.
-constexpr std::int64_t kLockByte = 0x6d71'0000'0000'0000;
-
-int lock_byte(int descriptor, std::uint32_t pid, int command, struct flock* result) {
-    *result = {};
-    result->l_type = F_WRLCK;
-    result->l_whence = SEEK_SET;
-    result->l_start = kLockByte + pid;
-    result->l_len = 1;
-    return static_cast<int>(platform::system_call(SYS_fcntl, descriptor, command, result));
-}
-
 // What a helper thread needs. It owns a reference of the queue.
 struct Helper {
     OpenQueue* queue;
@@ -73,8 +61,6 @@ Outcome<> begin_notification(platform::ThreadState& thread, int descriptor, Open
     const std::uint32_t mark = registrations.fetch_add(1) + 1;
 
     // The lock first: a registration without one would not stand for a moment.
-    struct flock lock;
-    if (const int rc = lock_byte(descriptor, platform::process_id(), F_SETLK, &lock); rc < 0) return Fault{-rc};
     if (auto set = queue.queue.set_notify(thread, descriptor, request); !set) return set;
     // A descriptor that outlives exec would keep the registration, and the new program would get the old one's signal:
     // another one of the file, closed by exec, ends it.
@@ -121,15 +107,6 @@ void end_notification(OpenQueue& queue) {
     if (queue.notify_generation.load() != thread.generation) return;  // the parent's, before a fork
     queue.notify_mine.store(0);
     (void)queue.queue.clear_notify(thread, -1);
-}
-
-bool notification_stands(objects::Queue& queue, int descriptor, std::uint32_t pid) {
-    if (pid == platform::process_id()) {
-        OpenQueue& mine = *reinterpret_cast<OpenQueue*>(&queue);
-        return mine.notify_mine.load() != 0 && mine.notify_generation.load() == platform::current_thread().generation;
-    }
-    struct flock lock;
-    return lock_byte(descriptor, pid, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && static_cast<std::uint32_t>(lock.l_pid) == pid;
 }
 
 }  // namespace muster::capi

@@ -1,8 +1,4 @@
-// mq_notify's registrations, as far as they belong to this process.
-//
-// A registration lasts as long as the registrant holds a POSIX record lock on a byte of the queue's file. The
-// kernel drops such a lock exactly when a registration must end: when the process closes any descriptor of the
-// file, execs or dies; and it is not inherited by children.
+// mq_notify's registrations, as far as they belong to this process. How long one stands: src/objects/queue_notify.cpp.
 #pragma once
 #include <signal.h>
 #include "descriptor_table.hpp"
@@ -16,10 +12,7 @@ platform::Outcome<> begin_notification(platform::ThreadState& thread, int descri
 // Ends this process's registration, if it has one: by its wish or because it closes a descriptor.
 void end_notification(OpenQueue& queue);
 
-// Whether the registration of process `pid` stands. What objects::Queue asks.
-bool notification_stands(objects::Queue& queue, int descriptor, std::uint32_t pid);
-
-// Opens the FIFO that stands for a queue, for reading and writing and out of the way; the descriptor or -errno.
+// objects::open_fifo() with the descriptor out of the program's way; the descriptor or -errno.
 int open_fifo(const objects::Domain& domain, objects::Queue& queue, bool create);
 // Removes the FIFO's name if nobody uses it and the queue has no name any more.
 void remove_orphaned_fifo(objects::Queue& queue);

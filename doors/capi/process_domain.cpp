@@ -8,7 +8,10 @@ namespace {
 
 char path[objects::Domain::kPathBytesMax];
 bool path_known = false;
-alignas(objects::Domain) unsigned char storage[sizeof(objects::Domain)];
+// One after the other: a thread may still look at the one before.
+constexpr unsigned kReopenings = 64;
+alignas(objects::Domain) unsigned char storage[kReopenings][sizeof(objects::Domain)];
+unsigned reopened = 0;
 std::atomic<objects::Domain*> domain{nullptr};
 PrivateLock opening;
 
@@ -31,12 +34,14 @@ platform::Outcome<objects::Domain*> process_domain(bool create) {
     PrivateLock::Hold hold(opening);
     open = domain.load(std::memory_order_acquire);
     if (open != nullptr && open->still_open()) return open;
+    // What was not there when the library was loaded is made for the user who makes it.
+    if (domain.load(std::memory_order_relaxed) == nullptr) path_known = false;
     decide_path();
     auto opened = objects::Domain::open(path, create);
     if (!opened) return opened.fault();
     // A descriptor that the program closed may be its own by now: it is not ours to close.
     if (open != nullptr) open->abandon();
-    domain.store(new (storage) objects::Domain(std::move(*opened)), std::memory_order_release);
+    domain.store(new (storage[reopened++ % kReopenings]) objects::Domain(std::move(*opened)), std::memory_order_release);
     return domain.load(std::memory_order_acquire);
 }
 

@@ -29,8 +29,8 @@ long read_queue_text(int descriptor, const QueueHold& queue, void* buffer, std::
     const auto& side = reinterpret_cast<const objects::QueueHeader&>(queue->queue.object()).send;
     const std::uint32_t kind = side.notify_kind.load_acquire();
     const std::uint32_t registrant = side.notify_pid.load_acquire();
-    const bool stands = kind != 0 && notification_stands(queue->queue, descriptor, registrant);
-    const int notify = stands ? static_cast<int>(kind) - 1 : 0;
+    const bool stands = kind != 0 && objects::registration_stands(descriptor, registrant);
+    const int notify = stands ? static_cast<int>(kind & 0xff) - 1 : 0;
     const int signal = stands && notify == SIGEV_SIGNAL ? static_cast<int>(side.notify_signal.load_acquire()) : 0;
     char text[80];
     const int length = std::snprintf(text, sizeof text, "QSIZE:%-10lu NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n",

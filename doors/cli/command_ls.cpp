@@ -28,7 +28,7 @@ std::vector<std::string> row_of(const ObjectInfo& object, bool details, bool pro
                            std::to_string(object.bytes_allocated),
                            queue ? fmt::format("{}/{}", object.receivers_waiting, object.senders_waiting) : "-",
                            local_time(object.created)});
-    if (details) row.insert(row.end(), {local_time(object.last_send), local_time(object.last_receive), escaped(object.path)});
+    if (details) row.insert(row.end(), {escaped(object.path)});
     if (problems) row.push_back(escaped(object.problem));
     return row;
 }
@@ -41,7 +41,7 @@ std::string table_of(const std::vector<ObjectInfo>& objects, bool details) {
     if (details) columns.push_back({"GROUP"});
     for (const char* head : {"MESSAGES", "CAPACITY", "SIZE", "BYTES", "R/S WAITING"}) columns.push_back({head, right});
     columns.push_back({"CREATED"});
-    if (details) columns.insert(columns.end(), {{"LAST SEND"}, {"LAST RECEIVE"}, {"FILE"}});
+    if (details) columns.insert(columns.end(), {{"FILE"}});
     if (problems) columns.push_back({"PROBLEM"});
     Table table(std::move(columns));
     for (const ObjectInfo& object : objects) table.add(row_of(object, details, problems));
@@ -77,7 +77,7 @@ void add_ls(Registry& registry) {
                                      "  muster --domain test ls --long\n"
                                      "  muster ls --json\n"
                                      "BYTES is the memory in use; R/S WAITING counts the receivers and senders that wait.");
-    command->add_flag("--long", options->details, "More columns: group, last send and receive, file");
+    command->add_flag("--long", options->details, "More columns: group, file");
     command->add_flag("--all", options->all, "Also the FIFOs behind polled queues");
     registry.actions.emplace_back(command, [options, &registry] { return ls(*options, registry.global); });
 }

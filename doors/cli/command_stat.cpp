@@ -26,11 +26,6 @@ std::string bytes_text(std::uint64_t bytes) {
     return bytes < 1024 ? counted(bytes, "byte") : fmt::format("{} bytes ({})", bytes, human_bytes(bytes));
 }
 
-std::string when_and_who(Time time, std::int32_t pid) {
-    if (time == Time{}) return "never";
-    return pid == 0 ? local_time(time) : fmt::format("{} by process {}", local_time(time), process_name(pid));
-}
-
 std::string text_of(const Facts& facts) {
     const ObjectInfo& object = facts.object;
     std::string text = escaped(object.name) + "\n";
@@ -49,8 +44,9 @@ std::string text_of(const Facts& facts) {
     text += line("memory", bytes_text(object.bytes_allocated));
     text += line("created", local_time(object.created));
     if (facts.queue) {
-        text += line("last send", when_and_who(facts.queue->last_send, facts.queue->last_send_pid));
-        text += line("last receive", when_and_who(facts.queue->last_receive, facts.queue->last_receive_pid));
+        const auto by = [](std::int32_t pid) { return pid == 0 ? std::string("nobody yet") : "process " + process_name(pid); };
+        text += line("last sender", by(facts.queue->last_send_pid));
+        text += line("last receiver", by(facts.queue->last_receive_pid));
     }
     return text + line("file", escaped(object.path));
 }
@@ -76,8 +72,6 @@ Facts gather(const Domain& domain, const std::vector<ObjectInfo>& objects, const
     const auto status = queue ? queue->status() : Result<QueueStatus>(queue.error());
     if (status) {
         facts.queue = *status;
-        facts.object.last_send = status->last_send;
-        facts.object.last_receive = status->last_receive;
     } else {
         facts.object.problem = status.error().hint().empty() ? status.error().message() : status.error().hint();
     }

@@ -36,8 +36,6 @@ Json to_json(const ObjectInfo& object) {
     }
     json["bytes_allocated"] = object.bytes_allocated;
     json["created"] = time_to_json(object.created);
-    json["last_send"] = time_to_json(object.last_send);
-    json["last_receive"] = time_to_json(object.last_receive);
     json["path"] = object.path;
     json["problem"] = object.problem.empty() ? Json(nullptr) : Json(object.problem);
     return json;

@@ -127,9 +127,20 @@ Result<std::vector<ObjectInfo>> Domain::list() const {
             info.receivers_waiting = state.receivers_waiting;
             info.senders_waiting = state.senders_waiting;
             info.created = time_at(state.created_ns);
-            info.last_send = time_at(state.last_send_s * 1'000'000'000ull);
-            info.last_receive = time_at(state.last_receive_s * 1'000'000'000ull);
         }
+        all.push_back(std::move(info));
+    }
+    for (const std::string& name : entries(core, "poll")) {
+        ObjectInfo info;
+        info.kind = ObjectKind::poll_fifo;
+        info.name = "poll/" + name;
+        info.path = implementation_->path + "/poll/" + name;
+        struct stat status {};
+        if (platform::file_status_at(core.directory(), info.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) < 0) continue;
+        info.owner_uid = status.st_uid;
+        info.owner_gid = status.st_gid;
+        info.mode = status.st_mode & 0777;
+        info.created = time_at(static_cast<std::uint64_t>(status.st_ctim.tv_sec) * 1'000'000'000ull);
         all.push_back(std::move(info));
     }
     return all;

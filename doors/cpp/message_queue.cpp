@@ -16,6 +16,11 @@ struct MessageQueue::Implementation {
     platform::File file;
     platform::File fifo;
     explicit Implementation(std::string queue_name, Domain queue_domain) : name(std::move(queue_name)), domain(std::move(queue_domain)) {}
+    ~Implementation() {
+        if (fifo.fd() < 0) return;
+        fifo = platform::File();
+        if (queue.object().removed.load_acquire() != 0) objects::remove_idle_fifo(domain.implementation()->domain, queue.object());
+    }
 };
 
 namespace {
@@ -52,23 +57,11 @@ platform::ThreadState& this_thread() {
     return platform::current_thread();
 }
 
-// Opens the FIFO that stands for the queue in event loops.
+// The FIFO that stands for the queue in event loops.
 Result<platform::File> open_fifo(const Domain& domain, objects::Queue& queue, const std::string& name, bool create) {
-    char path[objects::kFifoNameBytes];
-    objects::fifo_name(queue.object(), path);
-    const objects::Domain& core = domain.implementation()->domain;
-    for (int tries = 0; tries < 3; ++tries) {
-        platform::File fifo(platform::open_at(core.directory(), path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
-        if (fifo.fd() >= 0) {
-            platform::file_control(fifo.fd(), F_SETPIPE_SZ, 8192);
-            return fifo;
-        }
-        if (!create) return make_error(ENOENT, name, nullptr);
-        if (auto made = core.ensure_directory("poll"); !made) return explain(made.fault(), name);
-        const int rc = platform::make_fifo(core.directory(), path, objects::fence_mode(queue.permission().mode));
-        if (rc < 0 && rc != -EEXIST) return make_error(-rc, name, "the queue's FIFO cannot be made");
-    }
-    return make_error(EAGAIN, name, "the queue's FIFO is being removed by another process");
+    const int fd = objects::open_fifo(domain.implementation()->domain, queue, create);
+    if (fd < 0) return explain({-fd, "the queue's FIFO cannot be opened"}, name);
+    return platform::File(fd);
 }
 
 // Called by the engine when another process polls and its tokens must be kept.
@@ -102,7 +95,7 @@ Result<std::unique_ptr<MessageQueue::Implementation>> create_new(const Domain& d
     if (options.message_size_bytes_max == 0 || options.message_size_bytes_max > limits.msgsize_max)
         return make_error(EINVAL, shown, "the message size must be at least 1 byte and at most the domain's limit msgsize_max");
     if (auto made = core.ensure_directory("mq"); !made) return explain(made.fault(), shown);
-    if (core.count("mq") >= limits.queues_max) return make_error(ENOSPC, shown, "the domain has as many queues as its limit queues_max allows");
+    if (limits.queues_max < 1'000'000 && core.count("mq") >= limits.queues_max) return make_error(ENOSPC, shown, "the domain has as many queues as its limit queues_max allows");
     auto self = std::make_unique<MessageQueue::Implementation>(shown, domain);
     objects::QueueOptions engine{options.messages_max, options.message_size_bytes_max, 0};
     auto file = core.create_nameless(options.mode, &engine.mode);
@@ -265,8 +258,6 @@ Result<QueueStatus> MessageQueue::status() const {
     status.owner_gid = permission.owner_gid;
     status.mode = permission.mode;
     status.created = at(state.created_ns);
-    status.last_send = at(state.last_send_s * 1'000'000'000ull);
-    status.last_receive = at(state.last_receive_s * 1'000'000'000ull);
     status.last_send_pid = static_cast<std::int32_t>(state.last_send_pid);
     status.last_receive_pid = static_cast<std::int32_t>(state.last_receive_pid);
     status.notify_pid = static_cast<std::int32_t>(state.notify_pid);

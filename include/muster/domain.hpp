@@ -32,7 +32,7 @@ struct ObjectInfo {
     std::uint64_t messages = 0, messages_max = 0, message_size_bytes_max = 0;  // queues
     std::uint64_t bytes_allocated = 0;     // tmpfs memory in use
     std::uint32_t receivers_waiting = 0, senders_waiting = 0;
-    std::chrono::system_clock::time_point created{}, last_send{}, last_receive{};
+    std::chrono::system_clock::time_point created{};
     std::string problem;                   // empty, or why the object cannot be opened
 };
 

@@ -35,7 +35,7 @@ struct QueueStatus {
     std::uint64_t bytes_allocated;              // tmpfs memory in use
     std::uint32_t receivers_waiting, senders_waiting;
     std::uint32_t owner_uid, owner_gid, mode;
-    std::chrono::system_clock::time_point created, last_send, last_receive;  // epoch: never
+    std::chrono::system_clock::time_point created;
     std::int32_t last_send_pid, last_receive_pid;                            // 0: never
     std::int32_t notify_pid;                                                 // 0: nobody registered
 };

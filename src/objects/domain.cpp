@@ -50,13 +50,18 @@ Outcome<Domain> Domain::open(const char* path, bool create) {
         // The maker decides: mkdir applied the umask, and root's domain is everybody's, as the kernel's objects are.
         if (fd >= 0 && made == 0 && root) platform::change_mode(fd, 01777);
     }
-    if (fd < 0) return Fault{-fd, fd == -ELOOP ? "the domain's path is a symbolic link; somebody may have put it there" : "no such domain"};
+    if (fd == -ENOTDIR) return Fault{ENOTDIR, "the domain's path is no directory, or a symbolic link that somebody put there"};
+    if (fd < 0) return Fault{-fd, "the domain's directory cannot be opened"};
     File directory(move_high(fd));
     struct stat status;
     if (const int rc = platform::file_status(directory.fd(), &status); rc < 0) return Fault{-rc};
     const std::uint32_t user = platform::effective_user();
     const bool sticky = (status.st_mode & S_ISVTX) != 0;
-    if (status.st_uid != user && status.st_uid != 0 && status.st_uid != platform::real_user() && user != 0 && !sticky)
+    // Somebody else's directory may have been put there to look into what we send. Root may look into anybody's, if asked by name.
+    char usual[kPathBytesMax];
+    path_of(nullptr, usual);
+    const bool ours = status.st_uid == user || status.st_uid == 0 || status.st_uid == platform::real_user();
+    if (!ours && (user != 0 || std::strcmp(path, usual) == 0))
         return Fault{EACCES, "the domain's directory belongs to another user; name one of your own with MUSTER_DOMAIN"};
     if ((status.st_mode & 0022) != 0 && !sticky)
         return Fault{EACCES, "others may write to the domain's directory; make it private (chmod 0700) or shared (chmod 1777)"};
@@ -112,7 +117,7 @@ Outcome<> Domain::ensure_directory(const char* name) const {
     }
     // Made under another name first: a shared one is never seen with the mode that the umask left.
     char temporary[64];
-    std::snprintf(temporary, sizeof temporary, ".%s-%u", name, platform::process_id());
+    std::snprintf(temporary, sizeof temporary, ".%s-%u", name, static_cast<unsigned>(platform::system_call(SYS_gettid)));
     int rc = platform::make_directory(directory(), temporary, 0700);
     if (rc < 0 && rc != -EEXIST) return Fault{-rc};
     if (shared_) {

@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kInlineLeast = 96;             // with the header, two cache lines
 constexpr std::uint64_t kAllInlineBytesMax = 1 << 20;  // queues up to this size keep every message in its slot
-constexpr std::uint32_t kActors = 1024;                // threads that may wait at one queue
+constexpr std::uint32_t kActors = 4096;                // threads that may wait at one queue
 constexpr std::uint32_t kSpareSlots = kActors + 8;     // one for what each of them holds
 constexpr std::uint32_t kRingEntriesMax = 1024;
 
@@ -48,7 +48,7 @@ QueueGeometry plan(std::uint64_t messages_max, std::uint64_t message_bytes_max, 
 Outcome<> Queue::create(int fd, const QueueOptions& options) {
     if (options.messages_max == 0 || options.message_bytes_max == 0 || options.messages_max > 16'000'000 ||
         options.message_bytes_max > 1ull << 30)
-        return Fault{EINVAL, "a queue holds 1 to 1000000 messages of 1 byte to 16 MiB"};
+        return Fault{EINVAL, "a queue holds 1 to 16000000 messages of 1 byte to 1 GiB"};
     std::uint64_t file_bytes = 0;
     const QueueGeometry geometry = plan(options.messages_max, options.message_bytes_max, file_bytes);
     // One page, or three for deep queues, is all that an idle queue takes.
@@ -116,6 +116,31 @@ void Queue::attach() {
     actors_offset_ = planned.actors_offset;
     actors_ = {reinterpret_cast<sync::Actor*>(start + planned.actors_offset), planned.actors};
     index_ = PriorityIndex(&header_->receive, reinterpret_cast<LaneBlock*>(start + planned.lanes_offset), slots_);
+}
+
+int open_fifo(const Domain& domain, const Queue& queue, bool create) {
+    char name[kFifoNameBytes];
+    fifo_name(queue.object(), name);
+    for (int tries = 0; tries < 3; ++tries) {
+        const int fd = platform::open_at(domain.directory(), name, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0) {
+            struct stat status;
+            if (platform::file_status(fd, &status) == 0 && S_ISFIFO(status.st_mode)) {
+                platform::file_control(fd, F_SETPIPE_SZ, 8192);  // two packets fill it
+                return fd;
+            }
+            platform::close_file(fd);
+            return -EBADMSG;
+        }
+        if (fd != -ENOENT || !create) return fd;
+        if (auto made = domain.ensure_directory("poll"); !made) return -made.fault().errno_value;
+        // Whoever may use the queue may use its FIFO; the umask has no say.
+        const unsigned mode = fence_mode(queue.permission().mode);
+        const int rc = platform::make_fifo(domain.directory(), name, mode);
+        if (rc < 0 && rc != -EEXIST) return rc;
+        if (rc == 0) platform::system_call(SYS_fchmodat, domain.directory(), static_cast<const char*>(name), mode);
+    }
+    return -ENOENT;
 }
 
 Outcome<> may_wait(const Patience& patience) {
@@ -193,8 +218,6 @@ QueueState Queue::state() const {
     s.last_receive_pid = h.receive.last_pid.load_relaxed();
     s.notify_pid = h.send.notify_kind.load_relaxed() != 0 ? h.send.notify_pid.load_relaxed() : 0;
     s.created_ns = h.object.created_ns;
-    s.last_send_s = h.send.last_s.load_relaxed();
-    s.last_receive_s = h.receive.last_s.load_relaxed();
     s.polled = polled();
     return s;
 }

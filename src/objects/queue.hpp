@@ -44,7 +44,7 @@ struct QueueState {
     std::uint64_t messages, messages_max, message_bytes_max;
     std::uint32_t receivers_waiting, senders_waiting;
     std::uint32_t last_send_pid, last_receive_pid, notify_pid;
-    std::uint64_t created_ns, last_send_s, last_receive_s;
+    std::uint64_t created_ns;
     bool polled;
 };
 
@@ -94,15 +94,13 @@ public:
     using OpenFifo = int (*)(Queue&);
     void set_fifo_opener(OpenFifo opener) { open_fifo_ = opener; }
 
-    // Errors: EBUSY somebody is registered. `still_held` tells whether the recorded registrant still is one.
+    // Registers this process. Errors: EBUSY another registration stands.
     platform::Outcome<> set_notify(platform::ThreadState& thread, int fd, const NotifyRequest& request);
+    // Ends this process's registration, if it is the one that stands.
     platform::Outcome<> clear_notify(platform::ThreadState& thread, int fd);
     std::uint32_t* notify_word() const { return header_->send.notify_word.address(); }
     std::uint32_t notify_sender_pid() const { return header_->send.notify_sender_pid.load_acquire(); }
     std::uint32_t notify_sender_uid() const { return header_->send.notify_sender_uid.load_acquire(); }
-    // What set_notify() and firing ask: whether `pid`'s registration stands. Supplied by the door.
-    using NotifyHeld = bool (*)(Queue&, int fd, std::uint32_t pid);
-    void set_notify_held(NotifyHeld held) { notify_held_ = held; }
 
     // Looks for what dead processes left and puts it right. How many things were found.
     platform::Outcome<unsigned> recover(platform::ThreadState& thread, int fd);
@@ -215,11 +213,13 @@ private:
     std::atomic<std::uint32_t> mapping_damaged_{0};
     std::atomic<int> fifo_{-1};
     OpenFifo open_fifo_ = nullptr;
-    NotifyHeld notify_held_ = nullptr;
 
 public:
     ~Queue() = default;
 };
+
+// Whether process `pid` holds a registration for notification on the queue behind `fd`.
+bool registration_stands(int fd, std::uint32_t pid);
 
 class Domain;
 // Takes away the name ("mq/jobs"); those who hold the queue keep it. Errors: ENOENT, EACCES.
@@ -230,5 +230,7 @@ inline constexpr std::size_t kFifoNameBytes = 48;
 void fifo_name(const memory::ObjectHeader& object, char (&name)[kFifoNameBytes]);
 // Removes it if nobody has it open.
 void remove_idle_fifo(const Domain& domain, const memory::ObjectHeader& object);
+// Opens it for reading and writing, made first if `create`; the descriptor or a negated errno.
+int open_fifo(const Domain& domain, const Queue& queue, bool create);
 
 }  // namespace muster::objects

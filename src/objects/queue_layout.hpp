@@ -7,13 +7,15 @@
 //        0   128  memory::ObjectHeader
 //      128   128  geometry                    creator, once
 //      256    64  shared: flags, hints        any, rarely
+//      320    64  reserved, zero
 //      384    64  send.lock                   sync::robust_lock
 //      448   192  send side, private          a sender, send.lock held
 //      640    64  send side, published        a sender, send.lock held; receivers read it
+//      704    64  reserved, zero
 //      768    64  receive.lock                sync::robust_lock
 //      832   192  receive side, private       a receiver, receive.lock held
 //     1024    64  receive side, published     a receiver, receive.lock held; senders read it
-//     1152   896  reserved, zero
+//     1088   960  reserved, zero
 //     2048     -  inbox ring, returned ring: u32[ring_entries] each
 //              -  at the offsets the geometry gives: lanes, actors, slots, regions. Their memory is taken
 //                 when they are first used, so that an idle queue is one page.
@@ -71,7 +73,7 @@ struct QueueShared {
     memory::ShmU64 lanes_reserved;   // bit per page of lanes that has memory, send.lock held
     memory::ShmU64 region_pages;     // pages of regions that have memory
     memory::ShmU32 excess;           // more memory than an empty queue should keep
-    memory::ShmU32 nonblock_changes; // O_NONBLOCK of some descriptor changed
+    memory::ShmU32 reserved0;
     memory::ShmU64 reserved[2];
 };
 
@@ -87,18 +89,18 @@ struct QueueSend {
     memory::ShmU64 drained_seen;     // receive.drained when last looked at
     memory::ShmU32 first_receiver;   // 1 + actor: sleeping receivers, longest waiting first
     memory::ShmU32 last_receiver;
-    memory::ShmU32 trimming;         // intent: slots are all free, memory is being given back
-    memory::ShmU32 notify_kind;      // 0 nobody, else SIGEV_* + 1
+    memory::ShmU32 trimming;         // intent: slots are all free, memory is being given back; 2: the receive side knows
+    memory::ShmU32 notify_kind;      // 0 nobody, else SIGEV_* + 1, and 0x100 if a helper thread of the registrant tells it
     memory::ShmU32 notify_pid;
     memory::ShmU32 notify_signal;
     memory::ShmU64 notify_value;
     memory::ShmU32 notify_word;      // futex of the registrant's helper thread; changes when it fires
     memory::ShmU32 notify_sender_pid;
     memory::ShmU32 notify_sender_uid;
-    memory::ShmU32 notify_owner_uid;
+    memory::ShmU32 reserved1;
     memory::ShmU32 last_pid;
     memory::ShmU32 reserved0;
-    memory::ShmU64 last_s;
+    memory::ShmU64 reserved_time;
     memory::ShmU64 reserved[10];
 };
 
@@ -121,7 +123,7 @@ struct QueueReceive {
     memory::ShmU32 summary;          // bit per summary word that is not zero
     memory::ShmU32 last_pid;
     memory::ShmU64 summary_words[8]; // bit per lane block that is occupied
-    memory::ShmU64 last_s;
+    memory::ShmU64 reserved_time;
     memory::ShmU64 reserved[11];
 };
 

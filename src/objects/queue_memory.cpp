@@ -32,10 +32,9 @@ void Queue::trim_if_idle(platform::ThreadState& thread, int fd) {
     const std::uint32_t high = header_->shared.actors_high.load_acquire();
     for (std::uint32_t number = 0; idle && number < high && number < actors_.count; ++number) idle = actor(number).slot.load_acquire() == 0;
     if (idle) {
-        s.trimming.store_release(1);
-        header_->receive.stack.store_release(0);
+        s.trimming.store_release(1);  // from here on recovery finishes it, each side its own half
         MUSTER_CRASH_POINT("queue.trim.begun");
-        s.trimming.store_release(2);  // from here on recovery finishes it
+        header_->receive.stack.store_release(0);
         reset_free_slots();
         const std::uint32_t kept = s.slots_reserved.load_relaxed();
         for (std::uint32_t number = 0; number < kept; ++number) slot(number).region_pages.store_release(0);

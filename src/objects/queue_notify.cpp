@@ -10,6 +10,28 @@ namespace muster::objects {
 using platform::Fault;
 using platform::Outcome;
 
+// A registration lasts as long as the registrant holds a POSIX record lock on a byte of the queue's file, its own
+// process number far beyond every queue's end. The kernel drops such a lock exactly when a registration must end: when
+// the process closes any descriptor of the file, execs or dies; and children do not inherit it.
+namespace {
+constexpr std::int64_t kLockByte = 0x6d71'0000'0000'0000;
+
+struct flock lock_of(std::uint32_t pid) {
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = kLockByte + pid;
+    lock.l_len = 1;
+    return lock;
+}
+}  // namespace
+
+bool registration_stands(int fd, std::uint32_t pid) {
+    // Asked as the owner of another kind of lock, so that our own is seen too.
+    struct flock lock = lock_of(pid);
+    return platform::system_call(SYS_fcntl, fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && static_cast<std::uint32_t>(lock.l_pid) == pid;
+}
+
 Outcome<> Queue::set_notify(platform::ThreadState& thread, int fd, const NotifyRequest& request) {
     QueueSend& s = header_->send;
     Acting me(*this, thread);
@@ -17,12 +39,14 @@ Outcome<> Queue::set_notify(platform::ThreadState& thread, int fd, const NotifyR
     if (auto locked = me.lock_both(); !locked) return locked;
     Outcome<> result = platform::done();
     const std::uint32_t registrant = s.notify_pid.load_relaxed();
-    if (s.notify_kind.load_relaxed() != 0 && notify_held_ != nullptr && notify_held_(*this, fd, registrant)) {
+    struct flock lock = lock_of(platform::process_id());
+    if (s.notify_kind.load_relaxed() != 0 && registration_stands(fd, registrant)) {
         result = Fault{EBUSY, "another registration for this queue stands"};
+    } else if (const long rc = platform::system_call(SYS_fcntl, fd, F_SETLK, &lock); rc < 0) {
+        result = Fault{static_cast<int>(-rc), "the registration's record lock cannot be taken"};
     } else {
         s.notify_kind.store_release(0);
         s.notify_pid.store_relaxed(platform::process_id());
-        s.notify_owner_uid.store_relaxed(platform::effective_user());
         s.notify_signal.store_relaxed(static_cast<std::uint32_t>(request.signal));
         s.notify_value.store_relaxed(request.value);
         MUSTER_CRASH_POINT("queue.notify.filled");
@@ -60,8 +84,7 @@ void Queue::fire_notify(int fd) {
     QueueSend& s = header_->send;
     const std::uint32_t kind = s.notify_kind.load_relaxed();
     const std::uint32_t registrant = s.notify_pid.load_relaxed();
-    const bool stands = notify_held_ == nullptr || notify_held_(*this, fd, registrant);
-    if (stands) {
+    if (registration_stands(fd, registrant)) {
         s.notify_sender_pid.store_relaxed(platform::process_id());
         s.notify_sender_uid.store_relaxed(platform::real_user());
         if (kind & 0x100u) {

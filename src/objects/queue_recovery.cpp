@@ -109,8 +109,12 @@ void Queue::recover_send() {
     header_->sent.receivers_waiting.store_release(relink(ActorKind::receiver, s.first_receiver, s.last_receiver));
     MUSTER_CRASH_POINT("queue.recover_send.relinked");
     s.filling.store_release(0);
-    if (s.trimming.load_relaxed() == 2) reset_free_slots();
-    s.trimming.store_release(0);
+    if (s.trimming.load_relaxed() != 0) {
+        // Its holder had both locks and every slot was free. The receive side's half, unless that was repaired first.
+        if (s.trimming.load_relaxed() == 1) header_->receive.stack.store_release(0);
+        reset_free_slots();
+        s.trimming.store_release(0);
+    }
     if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) header_->shared.tokens.store_release(~0u);  // to be counted
 }
 
@@ -133,6 +137,10 @@ void Queue::recover_receive() {
         if (!pushed) push_returned(taking - 1);
     }
     r.taking.store_release(0);
+    if (header_->send.trimming.load_acquire() == 1) {
+        r.stack.store_release(0);
+        header_->send.trimming.store_release(2);
+    }
     MUSTER_CRASH_POINT("queue.recover_receive.intent_settled");
     const std::uint32_t high = header_->shared.actors_high.load_acquire();
     for (std::uint32_t number = 0; number < high && number < actors_.count; ++number) {

@@ -434,7 +434,8 @@ Outcome<> SemaphoreSet::administer(platform::ThreadState& thread, Judge step, vo
 
 Outcome<> SemaphoreSet::remove(platform::ThreadState& thread, Step mark, void* context) {
     return locked(thread, nullptr, [&]() -> Outcome<> {
-        // Awake before the commit, as whenever sleepers are told something.
+        // Before the commit: nobody may go on by a word alone, and the sleepers are awake, as whenever they are told something.
+        for (std::uint32_t number = 0; number < semaphores_; ++number) semaphore(number).word.and_release(~kFree);
         call_sleepers();
         MUSTER_CRASH_POINT("semaphore.remove.called");
         mark(context, header_->object);

@@ -234,9 +234,11 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
             case ActorState::removed: return End::removed;
             case ActorState::handover:
                 // The giver woke us before it committed. It needs some nanoseconds more; should it be dead, the lock tells.
-                if (turns++ < kHandoverSpins) {
+                if (turns < kHandoverSpins && set.waiter(me.number()).result.load_relaxed() != platform::current_cpu()) {
+                    ++turns;
                     platform::pause_cpu();
-                } else if (turns < kHandoverSpins + 3) {
+                } else if (turns < kHandoverSpins + 4) {
+                    turns = turns < kHandoverSpins ? kHandoverSpins : turns + 1;
                     platform::system_call(SYS_sched_yield);
                 } else {
                     if (auto locked = me.lock(); locked) me.unlock();

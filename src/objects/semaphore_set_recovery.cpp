@@ -328,7 +328,6 @@ void SemaphoreSet::call_sleepers() {
 }
 
 void SemaphoreSet::dismiss_sleepers() {
-    for (std::uint32_t number = 0; number < semaphores_; ++number) semaphore(number).word.and_release(~kFree);
     for (std::uint32_t number = 0; number < actors_high(); ++number) {
         const std::uint32_t word = actor(number).word.load_acquire();
         if (!is_registered(state_of(word))) continue;

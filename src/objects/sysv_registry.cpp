@@ -315,7 +315,8 @@ Outcome<SysvFile> SysvRegistry::open_index(SysvKind kind, std::uint32_t index) c
 Outcome<SysvFile> SysvRegistry::open(SysvKind kind, int id) const {
     if (id < 0) return Fault{EINVAL, "identifiers are not negative"};
     auto found = open_index(kind, sysv_index(id));
-    if (found && found->id != id) return Fault{EIDRM, "the object of that identifier was removed"};
+    // SOURCE ipc_obtain_object_check() of the kernel: EIDRM is for those who had found the object before it went.
+    if (found && found->id != id) return Fault{EINVAL, "the object of that identifier was removed"};
     return found;
 }
 

@@ -100,7 +100,7 @@ public:
     // for an existing object; what build() says, ENOSPC for a new one. EMFILE, ENFILE, ENOMEM.
     platform::Outcome<Found> get(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max, const SysvMaker& maker);
 
-    // The object of that identifier, a removed one not. Errors: EINVAL no such index in use, EIDRM another object's by now, EACCES.
+    // The object of that identifier. Errors: EINVAL there is none, or another by now; EACCES.
     platform::Outcome<SysvFile> open(SysvKind kind, int id) const;
     // The object at an index, for the *_STAT commands. Errors: EINVAL none there, EACCES.
     platform::Outcome<SysvFile> open_index(SysvKind kind, std::uint32_t index) const;

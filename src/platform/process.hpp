@@ -64,7 +64,7 @@ inline std::uint32_t current_cpu() {
 #endif
 }
 
-// Whether a thread of that id exists (a zombie's does not count if it is the last).
-inline bool thread_exists(std::uint32_t thread_id) { return system_call(SYS_tkill, thread_id, 0) != -3 /* ESRCH */; }
+// Whether a thread of that id runs, or could: a zombie does not. Asks /proc, so for slow paths only.
+bool thread_exists(std::uint32_t thread_id);
 
 }  // namespace muster::platform

@@ -27,7 +27,7 @@ for column in MESSAGES CAPACITY SIZE BYTES; do
     awk -v e="$end" 'substr($0, e, 1) == " " || substr($0, e + 1, 1) != " " { exit 1 }' "$out" || complain "$column is not aligned"
 done
 expect 0 -- muster ls --long
-grep -q 'LAST SEND' "$out" || complain 'no LAST SEND'
+grep -q 'FILE' "$out" || complain 'no FILE'
 
 expect 0 -- muster ls --json
 same "$(json /0/name <"$out") $(json /0/messages <"$out") $(json /0/messages_max <"$out") $(json /0/mode <"$out")" '/a 1 7 0640'
@@ -37,7 +37,7 @@ expect 0 -- muster stat /a /longer-name --json
 same "$(json /1/name <"$out")" /longer-name
 expect 0 -- muster stat /a
 grep -Eq '^  messages +1 of 7$' "$out" || complain "$(cat "$out")"
-grep -Eq '^  last receive +never$' "$out" || complain "$(cat "$out")"
+grep -Eq '^  last receiver +nobody yet$' "$out" || complain "$(cat "$out")"
 
 # Names are bytes.
 odd=$'/o\ndd\x1b[31m\xff'

@@ -52,6 +52,103 @@ CASE(descriptor_fchmod) {
           })));
 }
 
+// ... but only to its owner and root, and whoever gives it away has no say any more. The set-id bits and unchanged ids as files
+// have them.
+CASE(descriptor_fchmod_refused) {
+    if (geteuid() != 0) skip("needs root to become another user");
+    umask(0);
+    const mqd_t queue = OPENS(create('a', 4, 64, O_RDWR, 0666));
+    SHOWS("exit 0", finish(start([queue] {
+              become_nobody();
+              FAILS(EPERM, fchmod(queue, 0600));
+              FAILS(EPERM, fchown(queue, 65534, 65534));
+              FAILS(EPERM, fchown(OPENS(mq_open(name(), O_RDWR)), 65534, static_cast<gid_t>(-1)));
+          })));
+    OK(fchown(queue, 65534, static_cast<gid_t>(-1)));
+    struct stat about {};
+    OK(fstat(queue, &about));
+    HOLDS(about.st_uid == 65534 && about.st_gid == getegid());
+    OK(fchown(queue, static_cast<uid_t>(-1), 65533));
+    OK(fstat(queue, &about));
+    HOLDS(about.st_uid == 65534 && about.st_gid == 65533);
+    SHOWS("exit 0", finish(start([queue] {
+              become_nobody();
+              OK(fchmod(queue, 0060));
+              FAILS(EPERM, fchown(queue, 0, 0));
+              FAILS(EPERM, fchown(queue, static_cast<uid_t>(-1), 65532));
+              OK(fchown(queue, static_cast<uid_t>(-1), 65534));
+              FAILS(EACCES, mq_open(name(), O_RDWR));  // the owner's bits count for the owner, not the group's
+              OK(fchmod(queue, 0400));
+              OPENS(mq_open(name(), O_RDONLY));
+              FAILS(EACCES, mq_open(name(), O_WRONLY));
+              OK(fchmod(queue, 07666));
+          })));
+    OK(fstat(queue, &about));
+    GIVES(S_IFREG | 0666, about.st_mode & (S_IFMT | 0777));
+    // nobody's own queue, given away by root: it is closed to nobody then
+    OK(fchown(queue, 65533, 65533));
+    OK(fchmod(queue, 0600));
+    SHOWS("exit 0", finish(start([queue] {
+              become_nobody();
+              FAILS(EACCES, mq_open(name(), O_RDWR));
+              FAILS(EPERM, fchmod(queue, 0666));
+              FAILS(EACCES, mq_unlink(name()));
+          })));
+    SHOWS("4/64/0/0", state(OPENS(mq_open(name(), O_RDWR))));
+}
+
+static void same_by_every_call(int queue, mode_t mode, uid_t owner) {
+    struct stat about {};
+    struct stat64 about64 {};
+    struct statx all {};
+    OK(fstat(queue, &about));
+    HOLDS(about.st_mode == (S_IFREG | mode) && about.st_uid == owner && about.st_size == 80 && about.st_blocks == 0);
+    OK(fstat64(queue, &about64));
+    HOLDS(about64.st_mode == (S_IFREG | mode) && about64.st_uid == owner && about64.st_size == 80 && about64.st_blocks == 0);
+    about = {};
+    OK(fstatat(queue, "", &about, AT_EMPTY_PATH));
+    HOLDS(about.st_mode == (S_IFREG | mode) && about.st_uid == owner && about.st_size == 80 && about.st_blocks == 0);
+    OK(statx(queue, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &all));
+    HOLDS(all.stx_mode == (S_IFREG | mode) && all.stx_uid == owner && all.stx_size == 80 && all.stx_blocks == 0);
+    FAILS(ENOENT, fstatat(queue, "", &about, 0));
+    FAILS(EFAULT, fstat(queue, hidden<struct stat>(nullptr)));
+}
+
+HELPER(shows_itself) {
+    same_by_every_call(helper_argument(), 0660, geteuid());
+}
+
+// All the calls that ask about a descriptor say the same: of a queue, its copy, one that came through exec, and after it
+// was closed of whatever has its number.
+CASE(descriptor_stat_forms) {
+    umask(0);
+    const mqd_t queue = OPENS(create('a', 4, 64, O_RDONLY, 0640));
+    same_by_every_call(queue, 0640, geteuid());
+    OK(fchmod(queue, 0660));
+    same_by_every_call(OPENS(dup(queue)), 0660, geteuid());
+    same_by_every_call(OPENS(mq_open(name(), O_WRONLY)), 0660, geteuid());
+    SHOWS("exit 0", finish(start([queue] {
+              fcntl(queue, F_SETFD, 0);
+              reexec("shows_itself", queue);
+          })));
+    char path[] = "/tmp/conformance.XXXXXX";
+    const int file = OPENS(mkstemp(path));
+    unlink(path);
+    OK(fchmod(file, 0604));
+    GIVES(5, write(file, "bytes", 5));
+    GIVES(queue, dup2(file, queue));
+    struct stat about {};
+    OK(fstat(queue, &about));
+    HOLDS(about.st_mode == (S_IFREG | 0604) && about.st_size == 5);
+    OK(fchmod(queue, 0640));
+    OK(fstatat(file, "", &about, AT_EMPTY_PATH));
+    HOLDS(about.st_mode == (S_IFREG | 0640) && about.st_size == 5);
+    OK(close(queue));
+    FAILS(EBADF, fstat(queue, &about));
+    FAILS(EBADF, fchmod(queue, 0600));
+    FAILS(EBADF, fchown(queue, geteuid(), getegid()));
+}
+
 // F_GETFL shows access mode and O_NONBLOCK, F_SETFL sets the same flag as mq_setattr does.
 CASE(descriptor_status_flags) {
     OPENS(create());

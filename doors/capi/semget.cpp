@@ -1,0 +1,70 @@
+// SOURCE semget(2).
+#include "process_domain.hpp"
+#include "sysv_sem.hpp"
+
+namespace muster::capi {
+namespace {
+
+struct Wanted {
+    std::uint32_t semaphores;
+    OpenSet* made;
+    const objects::Domain* domain;
+    objects::SysvRegistry* registry;
+    const objects::SysvLimits* limits;
+};
+
+// How many semaphores there are in all sets; asked only where the limit could be reached.
+std::uint64_t used_semaphores(objects::SysvRegistry& registry) {
+    std::uint64_t used = 0;
+    const int highest = registry.highest_index(objects::SysvKind::sem);
+    for (int index = 0; index <= highest; ++index)
+        if (auto opened = registry.open_index(objects::SysvKind::sem, static_cast<std::uint32_t>(index)); opened) {
+            std::uint32_t semaphores = 0;
+            if (platform::read_at(opened->file.fd(), &semaphores, sizeof semaphores, offsetof(objects::SemaphoreHeader, semaphores)) == sizeof semaphores) used += semaphores;
+        }
+    return used;
+}
+
+platform::Outcome<memory::ObjectHeader*> build(void* context, int fd) {
+    auto* wanted = static_cast<Wanted*>(context);
+    if (wanted->semaphores == 0) return platform::Fault{EINVAL, "a new set needs at least one semaphore"};
+    if (wanted->limits->semmns < objects::SysvLimits{}.semmns && used_semaphores(*wanted->registry) + wanted->semaphores > wanted->limits->semmns)
+        return platform::Fault{ENOSPC, "the domain's limit of semaphores is reached"};
+    if (wanted->made == nullptr) wanted->made = new_set();
+    if (wanted->made == nullptr) return platform::Fault{ENOMEM};
+    if (auto created = wanted->made->set.create(fd, wanted->semaphores); !created) return created.fault();
+    wanted->made->set.publish_ready();
+    return &wanted->made->set.object();
+}
+
+platform::Outcome<> fits(void* context, const objects::SysvFile& existing) {
+    const auto* wanted = static_cast<Wanted*>(context);
+    std::uint32_t semaphores = 0;
+    if (platform::read_at(existing.file.fd(), &semaphores, sizeof semaphores, offsetof(objects::SemaphoreHeader, semaphores)) != sizeof semaphores)
+        return platform::Fault{EINVAL, "the set's file is damaged"};
+    if (wanted->semaphores > semaphores) return platform::Fault{EINVAL, "the existing set has fewer semaphores"};
+    return platform::done();
+}
+
+}  // namespace
+}  // namespace muster::capi
+
+MUSTER_EXPORT int semget(key_t key, int semaphores, int flags) noexcept {
+    using namespace muster;
+    using namespace muster::capi;
+    const int saved = errno;
+    auto registry = sysv_sem_registry(true);
+    if (!registry) return fail_sem(registry.fault().errno_value);
+    auto domain = process_domain(true);
+    if (!domain) return fail_sem(domain.fault().errno_value);
+    const objects::SysvLimits limits = objects::SysvLimits::of(**domain);
+    if (semaphores < 0 || static_cast<std::uint64_t>(semaphores) > limits.semmsl) return fail_sem(EINVAL);
+    Wanted wanted{static_cast<std::uint32_t>(semaphores), nullptr, *domain, *registry, &limits};
+    const objects::SysvMaker maker{&build, &fits, nullptr, &wanted};
+    auto found = (*registry)->get(objects::SysvKind::sem, static_cast<std::uint32_t>(key), flags, limits.semmni, maker);
+    if (found && found->created && wanted.made != nullptr) enter_set(wanted.made, found->id);
+    else discard_set(wanted.made);
+    if (!found) return fail_sem(found.fault().errno_value);
+    errno = saved;
+    return found->id;
+}

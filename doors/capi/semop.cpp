@@ -1,0 +1,44 @@
+// SOURCE semop(2).
+#include "platform/cancel.hpp"
+#include "sysv_sem.hpp"
+
+namespace muster::capi {
+
+// The kernel's order: EFAULT of the time-out, E2BIG, EINVAL, EFAULT of the operations, then what the set says.
+int operate_semaphores(int id, const sembuf* given, size_t count, const timespec* timeout) {
+    platform::ThreadState& thread = platform::current_thread();
+    std::int64_t timeout_ns = platform::kForever;
+    timespec limit{};
+    if (timeout != nullptr && !platform::fault_load(thread, limit, timeout)) return fail_sem(EFAULT);
+    count &= 0xffffffffu;  // the kernel's parameter is an unsigned int
+    if (count > objects::kSemaphoreOpsMax) return fail_sem(E2BIG);
+    if (count < 1) return fail_sem(EINVAL);
+    objects::SemaphoreOp ops[objects::kSemaphoreOpsMax];
+    if (!platform::fault_copy(thread, ops, given, count * sizeof(sembuf))) return fail_sem(EFAULT);
+    if (id < 0) return fail_sem(EINVAL);
+    if (timeout != nullptr) {
+        if (limit.tv_sec < 0 || limit.tv_nsec < 0 || limit.tv_nsec >= 1'000'000'000) return fail_sem(EINVAL);
+        constexpr std::int64_t kMost = INT64_MAX / 4'000'000'000;
+        timeout_ns = limit.tv_sec > kMost ? platform::kForever : limit.tv_sec * 1'000'000'000 + limit.tv_nsec;
+    }
+    auto held = hold_set(id);
+    if (!held) return fail_sem(held.fault().errno_value);
+    OpenSet& open = *held->operator->();
+    bool alters = false;
+    for (size_t i = 0; i < count; ++i) {
+        if (ops[i].number >= open.set.size()) return fail_sem(EFBIG);
+        alters = alters || ops[i].amount != 0;
+    }
+    if (!has_rights(open, alters ? objects::kMayWrite : objects::kMayRead)) return fail_sem(EACCES);
+    const int saved = errno;
+    auto done = open.set.operate(thread, ops, static_cast<std::uint32_t>(count), timeout_ns, process_lives);
+    errno = saved;
+    return done ? 0 : fail_sem(done.fault().errno_value);
+}
+
+}  // namespace muster::capi
+
+MUSTER_EXPORT int semop(int id, sembuf* ops, size_t count) {
+    if (__builtin_expect(count == 1, 1) && muster::capi::operate_quickly(id, ops)) return 0;
+    return muster::capi::operate_semaphores(id, ops, count, nullptr);
+}
