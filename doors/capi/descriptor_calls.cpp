@@ -83,7 +83,9 @@ long control_descriptor(int descriptor, int command, long argument) {
             if (flags < 0 || !is_queue(descriptor) || !hold_checked(descriptor)) return platform::file_control(descriptor, F_SETFL, argument);
             if ((argument & O_DIRECT) != 0) return -EINVAL;  // as the kernel's queues say
             constexpr long kMarks = kMarkReadOnly | kMarkWriteOnly;
-            return platform::file_control(descriptor, F_SETFL, (argument & ~kMarks) | (flags & kMarks));
+            const int set = platform::file_control(descriptor, F_SETFL, (argument & ~kMarks) | (flags & kMarks));
+            if (const QueueHold queue = hold_known(descriptor)) queue->queue.note_nonblock_change();
+            return set;
         }
         default:
             return platform::file_control(descriptor, command, argument);

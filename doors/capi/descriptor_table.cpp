@@ -105,6 +105,7 @@ Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access) {
         release(queue);
         return Fault{ENOMEM};
     }
+    queue->known_blocking.store(~0ull, std::memory_order_relaxed);  // the number may have meant another description
     const std::uintptr_t before = place->exchange(reinterpret_cast<std::uintptr_t>(queue) | access, std::memory_order_acq_rel);
     if (before != 0) drop_descriptor(queue_of(before), false);  // closed behind our back
     return platform::done();
@@ -152,6 +153,7 @@ Outcome<OpenQueue*> new_queue() {
             queue.inode = ~0ull;  // taken, and nobody's yet
             queue.notify_mine.store(0, std::memory_order_relaxed);
             queue.notify_generation.store(0, std::memory_order_relaxed);
+            queue.known_blocking.store(~0ull, std::memory_order_relaxed);
             queue.notify_guard = -1;
             queue.fifo.store(-1, std::memory_order_relaxed);
             queue.references.store(1, std::memory_order_release);

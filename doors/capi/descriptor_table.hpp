@@ -27,6 +27,7 @@ struct OpenQueue {
     std::atomic<std::uint32_t> references;   // descriptors and calls under way; 0 free to be used anew
     std::atomic<std::uint32_t> notify_mine;  // this process's registration for notification, or 0
     std::atomic<std::uint32_t> notify_generation;  // of the process that made it: a forked child has none
+    std::atomic<std::uint64_t> known_blocking;  // see objects::Patience
     std::atomic<int> fifo;                   // the FIFO's descriptor once this process polls or must tell pollers, -1
     int notify_guard;                        // a descriptor that ends the registration at exec, or -1
 };

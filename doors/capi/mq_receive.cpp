@@ -8,11 +8,12 @@ namespace muster::capi {
 ssize_t receive_message(mqd_t queue, char* buffer, size_t capacity, unsigned* priority, const timespec* until) {
     platform::test_cancel();
     platform::ThreadState& thread = platform::current_thread();
-    objects::Patience patience{platform::kForever, queue};
+    objects::Patience patience{platform::kForever, queue, nullptr};
     if (__builtin_expect(until != nullptr, 0))
         if (const int wrong = load_deadline(thread, until, patience.deadline_ns); wrong != 0) return fail(wrong);
     QueueHold held = hold(queue);
     if (__builtin_expect(!held || (held.access() & kAccessRead) == 0, 0)) return fail(EBADF);
+    patience.known_blocking = &held->known_blocking;
     auto received = held->queue.receive(thread, queue, buffer, capacity, patience);
     if (__builtin_expect(!received, 0)) return fail(received.fault().errno_value);
     if (priority != nullptr) {

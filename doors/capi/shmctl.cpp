@@ -35,6 +35,7 @@ int with_segment(Context& context, int id, Act act) {
     Segment segment;
     if (auto opened = segment.open(*file); !opened) return -capi::shm_errno(opened.fault());
     LifeWatch watch(context.domain, nullptr);
+    if (segment.bury_if_deserted(context.thread, watch, context.registry)) return -EINVAL;
     return act(segment, watch);
 }
 

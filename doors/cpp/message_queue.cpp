@@ -108,7 +108,7 @@ Result<std::unique_ptr<MessageQueue::Implementation>> create_new(const Domain& d
     return self;
 }
 
-objects::Patience patience_for(Deadline deadline) { return {deadline.nanoseconds(), -1}; }
+objects::Patience patience_for(Deadline deadline) { return {deadline.nanoseconds(), -1, nullptr}; }
 
 }  // namespace
 

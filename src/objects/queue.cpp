@@ -143,12 +143,14 @@ int open_fifo(const Domain& domain, const Queue& queue, bool create) {
     return -ENOENT;
 }
 
-Outcome<> may_wait(const Patience& patience) {
+Outcome<> Queue::may_wait(const Patience& patience) const {
     if (patience.deadline_ns == platform::kNoWait) return Fault{EAGAIN, nullptr};
-    if (patience.descriptor >= 0) {
-        const int flags = platform::file_control(patience.descriptor, F_GETFL);
-        if (flags >= 0 && (flags & O_NONBLOCK) != 0) return Fault{EAGAIN, nullptr};
-    }
+    if (patience.descriptor < 0) return platform::done();
+    const std::uint64_t now = static_cast<std::uint64_t>(patience.descriptor) << 32 | header_->shared.nonblock_changes.load_acquire();
+    if (patience.known_blocking != nullptr && patience.known_blocking->load(std::memory_order_relaxed) == now) return platform::done();
+    const int flags = platform::file_control(patience.descriptor, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK) != 0) return Fault{EAGAIN, nullptr};
+    if (flags >= 0 && patience.known_blocking != nullptr) patience.known_blocking->store(now, std::memory_order_relaxed);
     return platform::done();
 }
 

@@ -27,6 +27,8 @@ enum class ActorKind : std::uint32_t { none = 0, receiver = 1, sender = 2, keepe
 struct Patience {
     platform::DeadlineNs deadline_ns = platform::kForever;
     int descriptor = -1;
+    // The descriptor that was last found blocking, and after how many changes: asking costs a system call.
+    std::atomic<std::uint64_t>* known_blocking = nullptr;
 };
 
 struct ReceivedMessage {
@@ -102,6 +104,9 @@ public:
     std::uint32_t notify_sender_pid() const { return header_->send.notify_sender_pid.load_acquire(); }
     std::uint32_t notify_sender_uid() const { return header_->send.notify_sender_uid.load_acquire(); }
 
+    // O_NONBLOCK of one of the queue's descriptors was set or cleared.
+    void note_nonblock_change() { header_->shared.nonblock_changes.add_release(1); }
+
     // Looks for what dead processes left and puts it right. How many things were found.
     platform::Outcome<unsigned> recover(platform::ThreadState& thread, int fd);
 
@@ -132,6 +137,8 @@ private:
     sync::Actor& actor(std::uint32_t number) const { return actors_.first[number]; }
     platform::Fault damaged(const char* what) const;
     platform::Outcome<> usable() const;  // EBADMSG once damage was found
+    // Whether a call may wait at all. Errors: EAGAIN.
+    platform::Outcome<> may_wait(const Patience& patience) const;
 
     // Send side; send.lock held.
     bool full();

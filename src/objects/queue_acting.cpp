@@ -120,8 +120,8 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
         switch (state_of(word)) {
             case ActorState::done: return Outcome::given;
             case ActorState::given:
-                // The slot's number comes right behind the word.
-                if (mine.slot.load_acquire() == 0 && receiver) {
+                // The slot comes, or goes, right behind the word.
+                if ((mine.slot.load_acquire() == 0) == receiver) {
                     if (spins++ < 100) platform::pause_cpu();
                     else if (leave(true)) return Outcome::given;  // waits for the giver's lock; or the giver died before its commit
                     else return Outcome::retry;
@@ -205,7 +205,7 @@ bool Wait::leave(bool keep) {
     const std::uint32_t word = mine.word.load_acquire();
     const ActorState state = state_of(word);
     // Both locks are ours: who was giving has finished, or died before its commit.
-    const bool given = state == ActorState::done || (state == ActorState::given && (!receiver || mine.slot.load_acquire() != 0));
+    const bool given = state == ActorState::done || (state == ActorState::given && (mine.slot.load_acquire() != 0) == receiver);
     if (!locked) return given;  // a damaged queue: nothing more to be done about lists
     if (state == ActorState::given) mine.word.store_release(me.word_for(given ? ActorState::done : ActorState::idle));
     const bool registered = state == ActorState::waiting || state == ActorState::asleep || state == ActorState::handover;

@@ -46,9 +46,6 @@ private:
     friend class Queue;
 };
 
-// Whether a call may wait at all. Errors: EAGAIN.
-platform::Outcome<> may_wait(const Patience& patience);
-
 // One sleep of an actor that is registered in a waiting list.
 struct Wait : platform::Sleeping {
     enum class Outcome { given, retry, removed, timed_out, interrupted, left };

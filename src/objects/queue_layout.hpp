@@ -73,7 +73,7 @@ struct QueueShared {
     memory::ShmU64 lanes_reserved;   // bit per page of lanes that has memory, send.lock held
     memory::ShmU64 region_pages;     // pages of regions that have memory
     memory::ShmU32 excess;           // more memory than an empty queue should keep
-    memory::ShmU32 reserved0;
+    memory::ShmU32 nonblock_changes; // how often O_NONBLOCK of some descriptor was changed
     memory::ShmU64 reserved[2];
 };
 

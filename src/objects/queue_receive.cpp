@@ -155,12 +155,23 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
         robust_list* before = platform::set_death_notice(thread, waiter.word.address());
         while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
             asleep = state_of(word) == ActorState::asleep;
-            // What is put in cannot be taken back: make sure that it is there, not stopped or in a handler.
-            const bool there = !asleep || platform::futex_count_sleepers(waiter.word.address()) == 1;
-            const std::uint32_t next = there ? sync::kGivenBit | thread.thread_id : with_state(word, ActorState::retry);
-            if (!waiter.word.compare_exchange(word, next)) continue;
-            if (!there) break;
+            // What is put in cannot be taken back, so make sure first that the sleeper is there, not stopped or in a handler.
+            // On another CPU: by waking it; it needs longer to come than we to finish. On ours: by counting, since it
+            // would run at once.
+            const bool elsewhere = waiter.cpu.load_relaxed() != platform::current_cpu();
+            if (asleep && !elsewhere && platform::futex_count_sleepers(waiter.word.address()) != 1) {
+                if (waiter.word.compare_exchange(word, with_state(word, ActorState::retry))) break;
+                continue;
+            }
+            std::uint32_t given = sync::kGivenBit | thread.thread_id;
+            if (!waiter.word.compare_exchange(word, given)) continue;
             MUSTER_CRASH_POINT("queue.promote.noticed");
+            if (asleep && elsewhere) {
+                asleep = false;  // needs no wake any more
+                if (platform::futex_wake(waiter.word.address(), 1) == 0 &&
+                    waiter.word.compare_exchange(given, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry)))
+                    break;
+            }
             put_in(candidate);
             MUSTER_CRASH_POINT("queue.promote.space_given");
             return candidate;

@@ -26,6 +26,7 @@ bool registered(ActorState state) {
 void Queue::link_waiter(std::uint32_t number, std::uint64_t ticket, memory::ShmU32& first, memory::ShmU32& last) {
     Actor& mine = actor(number);
     mine.ticket.store_relaxed(ticket);
+    mine.cpu.store_relaxed(platform::current_cpu());
     mine.since_ns.store_relaxed(static_cast<std::uint64_t>(platform::realtime_coarse_s()) * 1'000'000'000ull);
     std::uint32_t before = last.load_relaxed();  // nearly always the right place
     for (std::uint32_t steps = 0; before != 0 && before <= actors_.count && steps < actors_.count; ++steps) {
@@ -227,7 +228,6 @@ void Queue::return_taken(int fd, std::uint32_t actor_number) {
 void Queue::reap(int fd, std::uint32_t number) {
     Actor& dead = actor(number);
     const std::uint32_t kind = dead.kind.load_acquire();
-    const std::uint32_t word = dead.word.load_acquire();
     const std::uint32_t held = dead.slot.load_acquire();
     if (kind == static_cast<std::uint32_t>(ActorKind::receiver)) {
         if (is_linked(number, header_->send.first_receiver)) unlink_receiver(number);
@@ -241,7 +241,7 @@ void Queue::reap(int fd, std::uint32_t number) {
     MUSTER_CRASH_POINT("queue.reap.emptied");
     dead.slot.store_release(0);
     dead.kind.store_release(0);
-    dead.word.store_release(with_state(word, ActorState::idle));
+    dead.word.store_release(sync::kActorWord);
     dead.life.store_release(0);
 }
 

@@ -203,10 +203,15 @@ Outcome<bool> Segment::mark_for_destruction(platform::ThreadState& thread, LifeW
     return false;
 }
 
-Outcome<bool> Segment::destroy_if_deserted(platform::ThreadState& thread, LifeWatch& watch) {
-    auto lock = hold(thread);
-    if (!lock) return lock.fault();
-    return destroy_now(watch);
+bool Segment::bury_if_deserted(platform::ThreadState& thread, LifeWatch& watch, SysvRegistry& registry) {
+    if ((control().flags.load_acquire() & kSegmentDestroy) == 0) return false;
+    {
+        auto lock = hold(thread);
+        if (!lock) return lock.fault().errno_value == EIDRM;
+        if (!destroy_now(watch)) return false;
+    }
+    registry.remove_names(SysvKind::shm, id_, control().header.key.load_relaxed());
+    return true;
 }
 
 Outcome<> Segment::set_locked(platform::ThreadState& thread, bool locked) {
@@ -352,8 +357,7 @@ void sweep_segments(const Domain& domain, SysvRegistry& registry, const Life* ow
         Segment segment;
         if (auto opened = segment.open(*file); !opened) continue;
         LifeWatch watch(domain, own);
-        auto destroyed = segment.destroy_if_deserted(platform::current_thread(), watch);
-        if (destroyed && *destroyed) registry.remove_names(SysvKind::shm, file->id, segment.header().key.load_relaxed());
+        segment.bury_if_deserted(platform::current_thread(), watch, registry);
     }
 }
 

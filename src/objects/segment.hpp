@@ -75,8 +75,8 @@ public:
     // IPC_RMID: the caller has checked the rights. True: destroyed, the caller removes the names; false: marked, and `key`
     // is the one to release. Errors: EIDRM.
     platform::Outcome<bool> mark_for_destruction(platform::ThreadState& thread, LifeWatch& watch, std::uint32_t& key);
-    // Destroys a marked segment that nobody living has attached. True: the caller removes the names.
-    platform::Outcome<bool> destroy_if_deserted(platform::ThreadState& thread, LifeWatch& watch);
+    // Destroys a marked segment that nobody living has attached, names and all. True: it is gone.
+    bool bury_if_deserted(platform::ThreadState& thread, LifeWatch& watch, SysvRegistry& registry);
     // SHM_LOCK, SHM_UNLOCK; IPC_SET. Errors: EIDRM, EINVAL.
     platform::Outcome<> set_locked(platform::ThreadState& thread, bool locked);
     platform::Outcome<> set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid, std::uint32_t mode);

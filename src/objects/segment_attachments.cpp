@@ -70,7 +70,7 @@ Attachments::Attached* Attachments::find(int id, std::uint32_t& number) const {
 }
 
 // A free entry with the segment's control block in it.
-Outcome<std::uint32_t> Attachments::open_segment(const SysvRegistry& registry, int id) {
+Outcome<std::uint32_t> Attachments::open_segment(Domain& domain, SysvRegistry& registry, int id, ThreadState& thread) {
     auto file = registry.open(SysvKind::shm, id);
     if (!file) return file.fault();
     std::uint32_t number = 0;
@@ -91,6 +91,11 @@ Outcome<std::uint32_t> Attachments::open_segment(const SysvRegistry& registry, i
     attached->segment.close();
     attached->record = attached->child_record = Segment::kNoRecord;
     if (auto opened = attached->segment.open(*file); !opened) return opened.fault();
+    LifeWatch watch(domain, &life_);
+    if (attached->segment.bury_if_deserted(thread, watch, registry)) {
+        attached->segment.close();
+        return Fault{EINVAL, "the segment was removed"};
+    }
     return number;
 }
 
@@ -219,7 +224,7 @@ Outcome<void*> Attachments::attach(int id, std::uintptr_t address, int flags) {
     ThreadState& thread = hold.thread();
     std::uint32_t number = 0;
     if (find(id, number) == nullptr) {
-        auto opened = open_segment(registry, id);
+        auto opened = open_segment(**domain, registry, id, thread);
         if (!opened) return opened.fault();
         number = *opened;
     }
@@ -429,6 +434,12 @@ long Attachments::remap(std::uintptr_t start, std::size_t old_bytes, std::size_t
     prepare_if_forked(thread);
     if (!make_room(4)) return -ENOMEM;
     const std::uintptr_t old_end = start + round_up(old_bytes);
+    // SOURCE mremap(2): EFAULT across mappings. Ours of one segment may be one to the kernel, which would move them all.
+    for (std::uint32_t i = 0; i < pieces_count_; ++i) {
+        const Piece& piece = pieces_[i];
+        const bool touched = piece.start < old_end && piece.end > start;
+        if (touched && (piece.start > start || piece.end < old_end)) return -EFAULT;
+    }
     const long at = platform::system_call(SYS_mremap, start, old_bytes, new_bytes, flags, wanted);
     if (failed(at)) return at;
     const auto to = static_cast<std::uintptr_t>(at);

@@ -98,7 +98,7 @@ private:
     void for_each_attached(Act act);
     Attached* entry(std::uint32_t number) const;
     Attached* find(int id, std::uint32_t& number) const;
-    platform::Outcome<std::uint32_t> open_segment(const SysvRegistry& registry, int id);
+    platform::Outcome<std::uint32_t> open_segment(Domain& domain, SysvRegistry& registry, int id, platform::ThreadState& thread);
     platform::Outcome<long> map_data(const SysvRegistry& registry, const Segment& segment, std::uintptr_t address, int flags);
     bool make_room(std::uint32_t more);
     void add_piece(const Piece& piece);

@@ -1,5 +1,6 @@
 #include "objects/sysv_registry.hpp"
 #include <sys/ipc.h>
+#include <sys/resource.h>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
@@ -175,12 +176,48 @@ SysvLimits SysvLimits::of(const Domain& domain) {
 }
 
 SysvRegistry::~SysvRegistry() {
+    for (std::atomic<int>& spare : spares_) {
+        const File closed(spare.exchange(-1));
+    }
     for (HintPlace& place : hints_) {
         Hints* mapped = place.mapped.load(std::memory_order_acquire);
         if (mapped == nullptr) continue;
         platform::unregister_shared_mapping(mapped);
         platform::unmap(mapped, kHintFileBytes);
     }
+}
+
+// ---- descriptors ----
+
+// SOURCE the kernel's calls need no descriptor: a process that has used up its own still makes and finds objects.
+void SysvRegistry::keep_spares() const {
+    for (std::atomic<int>& spare : spares_) {
+        if (spare.load(std::memory_order_relaxed) >= 0) continue;
+        rlimit limit;
+        const bool known = platform::system_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &limit) == 0;
+        const long most = known && limit.rlim_cur < 65536 ? static_cast<long>(limit.rlim_cur) : 65536;
+        const int fd = platform::file_control(domain_.directory(), F_DUPFD_CLOEXEC, most > 64 ? most - 48 : 3);
+        int none = -1;
+        if (fd >= 0 && !spare.compare_exchange_strong(none, fd)) platform::close_file(fd);
+    }
+}
+
+Outcome<File> SysvRegistry::open_name(const char* name, int flags) const {
+    for (std::atomic<int>* spare = spares_;; ++spare) {
+        const int fd = platform::open_at(domain_.directory(), name, O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
+        if (fd >= 0) return File(fd);
+        if (fd != -EMFILE || spare == spares_ + 2) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EINVAL : -fd};
+        const int kept = spare->exchange(-1);
+        struct stat ours, theirs;  // a program that closes what it does not know may have the number now
+        if (kept >= 0 && platform::file_status(kept, &ours) == 0 && platform::file_status(domain_.directory(), &theirs) == 0 &&
+            ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
+            platform::close_file(kept);
+    }
+}
+
+Outcome<File> SysvRegistry::open_readable(const char* name) const {
+    auto file = open_name(name, O_RDWR);
+    return !file && file.fault().errno_value == EACCES ? open_name(name, O_RDONLY) : std::move(file);
 }
 
 // ---- keys ----
@@ -199,7 +236,7 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
     place.below = File();
     for (unsigned generation = 0; generation < kGenerationsMax; ++generation) {
         const Name name = key_name(kind, key, generation);
-        auto file = domain_.open_object(name.text);
+        auto file = open_readable(name.text);
         if (!file) {
             if (file.fault().errno_value == ENOENT) {
                 place.generation = generation;
@@ -227,7 +264,8 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
             if (!Permission::of(found.header).allows(wanted)) return Fault{EACCES, "the object's mode does not allow that"};
             return Found{found.id, false};
         }
-        // A removed object's: away with the name, or past it.
+        // A removed object's: away with the name, or past it. (A file that we cannot write to is nobody's removed object but its
+        // owner's, whose rights cover the name.)
         {
             NamesLock lock(fd);
             if (!lock) return Fault{EAGAIN, "a removed object's name is held by somebody who does not move"};
@@ -260,7 +298,7 @@ void SysvRegistry::unlink_key(SysvKind kind, int id, std::uint32_t key) {
     if (key == 0) return;
     for (unsigned generation = 0; generation < kGenerationsMax; ++generation) {
         const Name name = key_name(kind, key, generation);
-        auto file = domain_.open_object(name.text);
+        auto file = open_name(name.text, O_RDWR);
         if (!file && file.fault().errno_value != EACCES) return;
         ObjectHeader header;
         if (!file || !read_header(file->fd(), header) || sysv_id(header) != id) continue;
@@ -300,7 +338,7 @@ int SysvRegistry::next_marked(SysvKind kind, std::uint32_t from) {
 Outcome<SysvFile> SysvRegistry::open_index(SysvKind kind, std::uint32_t index) const {
     constexpr Fault kNone{EINVAL, "there is no object of that identifier"};
     if (index >= kSysvIndexes) return kNone;
-    auto file = domain_.open_object(index_name(kind, index).text);
+    auto file = open_readable(index_name(kind, index).text);
     if (!file) {
         const int wrong = file.fault().errno_value;
         return wrong == ENOENT || wrong == ENOTDIR || wrong == EBADMSG ? kNone : file.fault();
@@ -321,9 +359,9 @@ Outcome<SysvFile> SysvRegistry::open(SysvKind kind, int id) const {
 }
 
 Outcome<File> SysvRegistry::open_companion(SysvKind kind, std::uint32_t index, int flags) const {
-    const int fd = platform::open_at(domain_.directory(), companion_name(kind, index).text, O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
-    if (fd < 0) return Fault{fd == -ENOENT || fd == -ELOOP ? EIDRM : -fd};
-    return File(fd);
+    auto file = open_name(companion_name(kind, index).text, flags);
+    if (!file && file.fault().errno_value == ENOENT) return Fault{EIDRM, "the object was removed"};
+    return file;
 }
 
 // Removes the index's names if they still are those of the file `fd`, which nobody else has locked by this descriptor.
@@ -340,7 +378,7 @@ bool SysvRegistry::unlink_index(SysvKind kind, int fd, std::uint32_t index) {
 
 // What holds an index without being an object: a removed one's name, or one whose maker died before it was live.
 bool SysvRegistry::clear_leftover(SysvKind kind, std::uint32_t index) {
-    auto file = domain_.open_object(index_name(kind, index).text);
+    auto file = open_name(index_name(kind, index).text, O_RDWR);
     if (!file) return file.fault().errno_value == ENOENT;
     const int fd = file->fd();
     ObjectHeader header;
@@ -369,7 +407,7 @@ void SysvRegistry::remove_names(SysvKind kind, int id, std::uint32_t key) {
     MUSTER_CRASH_POINT("sysv.key_unlinked");
     const std::uint32_t index = sysv_index(id);
     // Opened anew: a lock of the open description does not exclude those who share the caller's.
-    auto file = domain_.open_object(index_name(kind, index).text);
+    auto file = open_name(index_name(kind, index).text, O_RDWR);
     ObjectHeader header;
     if (file && read_header(file->fd(), header) && sysv_id(header) == id) unlink_index(kind, file->fd(), index);
     MUSTER_CRASH_POINT("sysv.index_unlinked");
@@ -389,7 +427,7 @@ SysvRegistry::Hints* SysvRegistry::hints(SysvKind kind) {
 SysvRegistry::Hints* SysvRegistry::map_hints(SysvKind kind) {
     HintPlace& place = hints_[static_cast<std::uint32_t>(kind) % 3];
     const Name name = hint_name(kind);
-    auto file = domain_.open_object(name.text);
+    auto file = open_name(name.text, O_RDWR);
     const bool fresh = !file && file.fault().errno_value == ENOENT;
     if (fresh) {
         unsigned granted = 0;
@@ -564,8 +602,9 @@ Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key
     const int fd = file->fd();
     const auto mode = static_cast<std::uint32_t>(flags) & 0777;
     // Not through the umask, which System V does not know.
-    if (fence_mode(mode) != granted)
-        if (const int rc = platform::change_mode(fd, fence_mode(mode)); rc < 0) return Fault{-rc};
+    const std::uint32_t fence = fence_mode(mode) | (maker.readable_by_all ? 0044u : 0u);
+    if (fence != granted)
+        if (const int rc = platform::change_mode(fd, fence); rc < 0) return Fault{-rc};
     auto built = maker.build(maker.context, fd);
     if (!built) return built.fault();
     ObjectHeader& header = **built;
@@ -601,6 +640,7 @@ Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key
 }
 
 Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max, const SysvMaker& maker) {
+    keep_spares();
     KeyPlace place;
     for (int tries = 0; tries < kTries; ++tries) {
         if (key != 0) {
@@ -619,7 +659,7 @@ Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key,
 // ---- rights ----
 
 Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& header, std::uint32_t owner_uid, std::uint32_t owner_gid,
-                                       std::uint32_t mode) {
+                                       std::uint32_t mode, bool readable_by_all) {
     if (owner_uid == ~0u || owner_gid == ~0u) return Fault{EINVAL, "-1 is no user or group"};
     header.owner_uid.store_relaxed(owner_uid);  // relaxed: whoever asks for rights at this moment gets one answer or the other
     header.owner_gid.store_relaxed(owner_gid);
@@ -634,7 +674,8 @@ Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& h
         // Whom the file's own owner and group do not let in comes in as one of the others.
         if (status.st_uid != owner_uid || status.st_uid != creator_uid) others |= 0006;
         if (status.st_gid != owner_gid || status.st_gid != creator_gid) others |= bits >> 3 & 0007;
-        platform::change_mode(file, (bits & 0770) | others);
+        if (readable_by_all && !exact) others |= 0004;
+        platform::change_mode(file, (bits & 0770) | others | (others & 0004 && !exact && readable_by_all ? 0040u : 0u));
     };
     fence(fd, false);
     if (companion_fd >= 0) fence(companion_fd, true);

@@ -64,7 +64,8 @@ struct SysvLimits {
     static SysvLimits of(const Domain& domain);
 };
 
-// An object's file, opened and found to be the one asked for.
+// An object's file, opened and found to be the one asked for: for reading and writing if its mode allows that, else for reading
+// alone if that is allowed (mapping it is then EACCES).
 struct SysvFile {
     platform::File file;
     memory::ObjectHeader header;  // a private copy, taken at the opening; the object's own code validates the rest
@@ -82,6 +83,8 @@ struct SysvMaker {
     // A second nameless file that lives and dies with the object ("shm-INDEX.data"); null: none. Called after build.
     int (*companion)(void* context);
     void* context;
+    // The file holds nothing but what SHM_STAT_ANY and its kin show to everybody: other users may read it.
+    bool readable_by_all = false;
 };
 
 class SysvRegistry {
@@ -140,7 +143,7 @@ public:
     // IPC_SET: the new owner and the low nine mode bits, and the file's fence with them. The object's lock held; the caller has
     // checked Permission::owned_by_us(). `companion_fd` is the second file's descriptor or -1. Errors: EINVAL ids of -1.
     static platform::Outcome<> set_permission(int fd, int companion_fd, memory::ObjectHeader& header, std::uint32_t owner_uid,
-                                              std::uint32_t owner_gid, std::uint32_t mode);
+                                              std::uint32_t owner_gid, std::uint32_t mode, bool readable_by_all = false);
 
 private:
     struct Hints;
@@ -162,8 +165,14 @@ private:
     void free_index(SysvKind kind, Hints& hints, std::uint32_t index);
     void rebuild(SysvKind kind, Hints& hints, bool clear_leftovers);
 
+    // Opens a name of the domain; one of the spare descriptors makes room when the process has no other left.
+    platform::Outcome<platform::File> open_name(const char* name, int flags) const;
+    platform::Outcome<platform::File> open_readable(const char* name) const;
+    void keep_spares() const;
+
     const Domain& domain_;
     HintPlace hints_[3];
+    mutable std::atomic<int> spares_[2] = {-1, -1};
 };
 
 }  // namespace muster::objects

@@ -15,7 +15,7 @@
 //     40    8  selector         its thread: what a receiver asks for
 //     48    8  since_ns         its thread: asleep since
 //     56    4  selector_kind    its thread
-//     60    4  size             its thread: bytes a sender waits to put
+//     60    4  cpu              its thread: where it went to sleep
 //
 // life is a robust futex word: 0 the record is free; thread id with FUTEX_WAITERS
 // while taken; FUTEX_OWNER_DIED once the kernel has seen the thread die. FUTEX_WAITERS
@@ -43,10 +43,10 @@ struct Actor {
     memory::ShmU64 selector;
     memory::ShmU64 since_ns;
     memory::ShmU32 selector_kind;
-    memory::ShmU32 size;
+    memory::ShmU32 cpu;
 };
 static_assert(memory::ShmLayout<Actor>);
-static_assert(sizeof(Actor) == 64 && offsetof(Actor, ticket) == 32 && offsetof(Actor, size) == 60);
+static_assert(sizeof(Actor) == 64 && offsetof(Actor, ticket) == 32 && offsetof(Actor, cpu) == 60);
 
 // An actor's futex word: what it is up to, and which use of the record this is. The number changes
 // with every use, so that a wait restarted by the kernel never mistakes a successor's sleep for its own.
