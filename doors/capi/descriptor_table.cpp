@@ -193,8 +193,8 @@ int open_fifo_to_tell(objects::Queue& queue) {
 }
 }  // namespace
 
-Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, OpenQueue& queue) {
-    if (const int known = queue.fifo.load(std::memory_order_acquire); known >= 0 && queue.queue.polled()) return known;
+Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, OpenQueue& queue, bool passing) {
+    if (const int known = queue.fifo.load(std::memory_order_acquire); known >= 0 && !passing && queue.queue.in_epoll()) return known;
     auto domain = process_domain(true);
     if (!domain) return domain.fault();
     int fifo = queue.fifo.load(std::memory_order_acquire);
@@ -208,7 +208,7 @@ Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, O
             fifo = expected;
         }
     }
-    if (auto started = queue.queue.start_polling(thread, descriptor, fifo); !started) return started.fault();
+    if (auto started = queue.queue.start_polling(thread, descriptor, fifo, passing); !started) return started.fault();
     return fifo;
 }
 

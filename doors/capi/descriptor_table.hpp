@@ -133,8 +133,8 @@ void forget(int descriptor);
 void forget_range(unsigned first, unsigned last);
 
 // The FIFO that stands for the queue in poll, select and epoll; made, primed and opened when first asked for.
-// Errors: EMFILE, ENFILE, ENOSPC.
-platform::Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, OpenQueue& queue);
+// `passing`: for one call of poll or select, which ends with queue.stop_polling(). Errors: EMFILE, ENFILE, ENOSPC.
+platform::Outcome<int> polling_descriptor(platform::ThreadState& thread, int descriptor, OpenQueue& queue, bool passing);
 // Whether a descriptor is one of these FIFOs: programs that close what they do not know must not close it.
 bool is_hidden(int descriptor);
 

@@ -33,10 +33,10 @@ Seen look_for_queues(platform::ThreadState& thread, const pollfd* entries, nfds_
 }
 
 // 0, or the negated errno for the whole call.
-int put_fifos(pollfd* entries, nfds_t count) {
+int put_fifos(pollfd* entries, nfds_t count, PassingPolls& passing) {
     for (nfds_t i = 0; i < count; ++i) {
         if (!is_queue(entries[i].fd)) continue;
-        const int fifo = polled_in_place(entries[i].fd);
+        const int fifo = polled_in_place(entries[i].fd, passing);
         if (fifo >= 0) entries[i].fd = fifo;
         else if (fifo != -1) return fifo;
     }
@@ -57,14 +57,17 @@ int poll_queues(pollfd* entries, nfds_t count, Wait wait) {
     platform::ThreadState& thread = platform::current_thread();
     pollfd copy[kOnStack];
     if (look_for_queues(thread, entries, count, copy) != Seen::queue) return wait(entries, count);
+    PassingPolls passing;
     if (count <= kOnStack) {
-        if (const int failed = put_fifos(copy, count); failed != 0) return static_cast<int>(finish(failed));
-        return give_events(thread, entries, copy, count, wait(copy, count));
+        const int failed = put_fifos(copy, count, passing);
+        const int result = failed != 0 ? static_cast<int>(finish(failed)) : give_events(thread, entries, copy, count, wait(copy, count));
+        passing.end();
+        return result;
     }
     Scratch scratch;
     if (!get_scratch(scratch, count * sizeof(pollfd))) return static_cast<int>(finish(-ENOMEM));
     auto* all = static_cast<pollfd*>(scratch.start);
-    int result = platform::fault_copy(thread, all, entries, count * sizeof(pollfd)) ? put_fifos(all, count) : -EFAULT;
+    int result = platform::fault_copy(thread, all, entries, count * sizeof(pollfd)) ? put_fifos(all, count, passing) : -EFAULT;
     if (result != 0) {
         result = static_cast<int>(finish(result));
     } else {
@@ -72,6 +75,7 @@ int poll_queues(pollfd* entries, nfds_t count, Wait wait) {
         result = give_events(thread, entries, all, count, wait_with_scratch(scratch, waiting));
     }
     drop_scratch(&scratch);
+    passing.end();
     return result;
 }
 

@@ -169,9 +169,10 @@ int select_queues(int count, fd_set* in, fd_set* out, fd_set* except, Wait wait)
         if (!get_scratch(more, static_cast<std::size_t>(room) * sizeof(Stand))) return static_cast<int>(finish(-ENOMEM));
         stands = static_cast<Stand*>(more.start);
     }
+    PassingPolls passing;
     int stand_count = 0, end = count, failed = 0;
     for_each_queue(thread, asked, [&](int descriptor) {
-        const int fifo = polled_in_place(descriptor);
+        const int fifo = polled_in_place(descriptor, passing);
         if (fifo < -1 || fifo >= kMost) failed = -ENOMEM;
         if (fifo >= 0 && failed == 0) {
             stands[stand_count++] = {descriptor, fifo};
@@ -186,7 +187,9 @@ int select_queues(int count, fd_set* in, fd_set* out, fd_set* except, Wait wait)
         Word memory[kWordsOnStack];
         std::memset(memory, 0, words * sizeof(Word));
         Replaced sets(asked, stands, stand_count, end, memory);
-        return wait_replaced(thread, sets, nullptr, wait);
+        result = wait_replaced(thread, sets, nullptr, wait);
+        passing.end();
+        return result;
     }
     if (failed == 0) {
         // One mapping for both, so that there is one to give back.
@@ -205,6 +208,7 @@ int select_queues(int count, fd_set* in, fd_set* out, fd_set* except, Wait wait)
         }
     }
     if (more.start != nullptr) drop_scratch(&more);
+    passing.end();
     return result;
 }
 

@@ -30,10 +30,12 @@ int with_segment(Context& context, int id, Act act) {
         result = act(segment, watch);
     });
     if (attached) return result;
-    auto file = context.registry.open(SysvKind::shm, id);
-    if (!file) return -capi::shm_errno(file.fault());
     Segment segment;
-    if (auto opened = segment.open(*file); !opened) return -capi::shm_errno(opened.fault());
+    {
+        auto file = context.registry.open(SysvKind::shm, id);
+        if (!file) return -capi::shm_errno(file.fault());
+        if (auto opened = segment.open(*file); !opened) return -capi::shm_errno(opened.fault());
+    }
     LifeWatch watch(context.domain, nullptr);
     if (segment.bury_if_deserted(context.thread, watch, context.registry)) return -EINVAL;
     return act(segment, watch);
@@ -77,6 +79,13 @@ int stat_segment(Context& context, int id, int command, shmid_ds* buffer) {
         if (!file) return -capi::shm_errno(file.fault());
         result = with_segment(context, file->id, look);
         if (result == -EIDRM) result = -EINVAL;
+        if (result == -EACCES && command == kStatAny) {  // the file is readable, but not to be mapped
+            LifeWatch watch(context.domain, nullptr);
+            auto status = Segment::peek(*file, watch);
+            if (!status) return -capi::shm_errno(status.fault());
+            fill(shown, *status);
+            result = status->id;
+        }
     }
     if (result >= 0 && !platform::fault_store(context.thread, buffer, shown)) return -EFAULT;
     return result;

@@ -3,6 +3,8 @@
 // The entry is written by hand and has no frame: programs start threads and processes through it, whose stacks
 // are not ours to use. A number's line in the table is all that another call needs.
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include "descriptor_calls.hpp"
 #include "export.hpp"
@@ -86,6 +88,16 @@ long call_close_range(long first, long last, long flags, long, long) {
 }
 long call_fcntl(long descriptor, long command, long argument, long, long) { return fcntl(as<int>(descriptor), as<int>(command), argument); }
 
+long call_shmget(long key, long size, long flags, long, long) { return shmget(as<key_t>(key), as<size_t>(size), as<int>(flags)); }
+long call_shmat(long id, long address, long flags, long, long) { return reinterpret_cast<long>(shmat(as<int>(id), as<const void*>(address), as<int>(flags))); }
+long call_shmdt(long address, long, long, long, long) { return shmdt(as<const void*>(address)); }
+long call_shmctl(long id, long command, long buffer, long, long) { return shmctl(as<int>(id), as<int>(command), as<shmid_ds*>(buffer)); }
+long call_munmap(long address, long length, long, long, long) { return munmap(as<void*>(address), as<size_t>(length)); }
+long call_mprotect(long address, long length, long protection, long, long) { return mprotect(as<void*>(address), as<size_t>(length), as<int>(protection)); }
+long call_mremap(long address, long old_length, long new_length, long flags, long wanted) {
+    return reinterpret_cast<long>(mremap(as<void*>(address), as<size_t>(old_length), as<size_t>(new_length), as<int>(flags), as<void*>(wanted)));
+}
+
 struct Table {
     Handler handlers[kNumbers];
 };
@@ -110,6 +122,13 @@ constexpr Table make_table() {
     table.handlers[436] = &call_close_range;
 #endif
     table.handlers[SYS_fcntl] = &call_fcntl;
+    table.handlers[SYS_shmget] = &call_shmget;
+    table.handlers[SYS_shmat] = &call_shmat;
+    table.handlers[SYS_shmdt] = &call_shmdt;
+    table.handlers[SYS_shmctl] = &call_shmctl;
+    table.handlers[SYS_munmap] = &call_munmap;
+    table.handlers[SYS_mprotect] = &call_mprotect;
+    table.handlers[SYS_mremap] = &call_mremap;
     return table;
 }
 

@@ -83,17 +83,25 @@ bool is_queue(int descriptor) {
     return false;
 }
 
-int polled_in_place(int descriptor) {
+int polled_in_place(int descriptor, PassingPolls& passing) {
     const QueueHold held = hold_checked(descriptor);
     if (!held) return -1;
-    auto fifo = polling_descriptor(platform::current_thread(), descriptor, *held);
-    return fifo ? *fifo : -ENOMEM;  // the one error that poll and select know
+    const bool ends = passing.count < PassingPolls::kMost;
+    auto fifo = polling_descriptor(platform::current_thread(), descriptor, *held, ends);
+    if (!fifo) return -ENOMEM;  // the one error that poll and select know
+    if (ends) passing.descriptors[passing.count++] = descriptor;
+    return *fifo;
+}
+
+void PassingPolls::end() {
+    for (; count > 0; --count)
+        if (const QueueHold held = hold_known(descriptors[count - 1])) held->queue.stop_polling(platform::current_thread(), descriptors[count - 1]);
 }
 
 int watch_of(int descriptor) {
     const QueueHold held = is_known_queue(descriptor) ? hold_checked(descriptor) : hold(descriptor);
     if (!held) return -EPERM;
-    auto fifo = polling_descriptor(platform::current_thread(), descriptor, *held);
+    auto fifo = polling_descriptor(platform::current_thread(), descriptor, *held, false);
     if (!fifo) return fifo.fault().errno_value == ENOSPC ? -ENOSPC : -ENOMEM;
     std::atomic<std::uint32_t>* notes = notes_of(descriptor, true);
     if (notes == nullptr) return -ENOMEM;

@@ -24,7 +24,17 @@ bool queues_possible();
 bool is_queue(int descriptor);
 
 // The descriptor to poll in place of a queue's: -1 if it is no queue after all, or another negated errno.
-int polled_in_place(int descriptor);
+int polled_in_place(int descriptor, struct PassingPolls& passing);
+
+// The queues that one call of poll or select watches. A call that is left by cancellation or a jump does not end them:
+// the queues stay polled.
+struct PassingPolls {
+    static constexpr int kMost = 64;  // of further ones nobody is told that they are polled no more
+    int descriptors[kMost];
+    int count = 0;
+    void end();
+};
+
 
 // The descriptor to give to epoll in place of a queue's: -EPERM if it is no queue, or another negated errno.
 int watch_of(int descriptor);

@@ -236,7 +236,7 @@ Result<int> MessageQueue::fd() {
         if (!fifo) return fifo.error();
         self.fifo = std::move(*fifo);
     }
-    if (auto started = self.queue.start_polling(this_thread(), self.file.fd(), self.fifo.fd()); !started) return explain(started.fault(), self.name);
+    if (auto started = self.queue.start_polling(this_thread(), self.file.fd(), self.fifo.fd(), false); !started) return explain(started.fault(), self.name);
     return self.fifo.fd();
 }
 

@@ -88,9 +88,12 @@ public:
     std::uint64_t count() const;
 
     // From now on the FIFO of this queue holds one packet when the queue is partly full, two when it is full.
-    // `fifo` is open for reading and writing, non-blocking.
-    platform::Outcome<> start_polling(platform::ThreadState& thread, int fd, int fifo);
+    // `fifo` is open for reading and writing, non-blocking. `passing`: until stop_polling(), for a call of poll or
+    // select; else for good. A caller that dies before it stops leaves the queue polled: slower, never wrong.
+    platform::Outcome<> start_polling(platform::ThreadState& thread, int fd, int fifo, bool passing);
+    void stop_polling(platform::ThreadState& thread, int fd);
     void set_fifo(int fifo) { fifo_.store(fifo, std::memory_order_release); }
+    bool in_epoll() const { return (header_->shared.flags.load_acquire() & kQueueInEpoll) != 0; }
     bool polled() const { return (header_->shared.flags.load_acquire() & kQueuePolled) != 0; }
     // Opens the FIFO in this process when an operation finds that somebody polls; -1 if it cannot.
     using OpenFifo = int (*)(Queue&);

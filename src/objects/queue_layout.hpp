@@ -61,6 +61,7 @@ struct QueueGeometry {
 // Flags. While any is set every operation holds both locks.
 inline constexpr std::uint32_t kQueuePolled = 1;    // somebody polls: keep the FIFO's tokens
 inline constexpr std::uint32_t kQueueRemoved = 2;   // the object is gone: sleepers leave with EIDRM
+inline constexpr std::uint32_t kQueueInEpoll = 16;  // beside kQueuePolled: for good, since nobody tells when a watch ends
 inline constexpr std::uint32_t kQueueWatched = 8;   // somebody is registered for notification
 inline constexpr std::uint32_t kQueueDamaged = 4;   // somebody read what cannot be; every later call says so
 
@@ -74,7 +75,9 @@ struct QueueShared {
     memory::ShmU64 region_pages;     // pages of regions that have memory
     memory::ShmU32 excess;           // more memory than an empty queue should keep
     memory::ShmU32 nonblock_changes; // how often O_NONBLOCK of some descriptor was changed
-    memory::ShmU64 reserved[2];
+    memory::ShmU32 pollers;          // calls of poll and select under way, both locks held
+    memory::ShmU32 reserved0;
+    memory::ShmU64 reserved[1];
 };
 
 // An intent tells the next holder what its dead predecessor was at. 0 none, else 1 + slot.

@@ -50,16 +50,28 @@ void Queue::resync_tokens() {
     set_tokens(tokens_for(messages_now()));
 }
 
-Outcome<> Queue::start_polling(platform::ThreadState& thread, int fd, int fifo) {
+Outcome<> Queue::start_polling(platform::ThreadState& thread, int fd, int fifo, bool passing) {
     Acting me(*this, thread);
     if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;
     if (auto locked = me.lock_both(); !locked) return locked;
     if (dead_actors()) reap_dead(fd);
     set_fifo(fifo);
-    header_->shared.flags.or_release(kQueuePolled);
+    QueueShared& shared = header_->shared;
+    if (passing) shared.pollers.store_release(shared.pollers.load_relaxed() + 1);
+    shared.flags.or_release(passing ? kQueuePolled : kQueuePolled | kQueueInEpoll);
     resync_tokens();
     me.unlock_both();
     return platform::done();
+}
+
+void Queue::stop_polling(platform::ThreadState& thread, int fd) {
+    Acting me(*this, thread);
+    if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return;
+    QueueShared& shared = header_->shared;
+    const std::uint32_t pollers = shared.pollers.load_relaxed();
+    if (pollers != 0) shared.pollers.store_release(pollers - 1);
+    if (pollers <= 1 && (shared.flags.load_relaxed() & kQueueInEpoll) == 0) shared.flags.and_release(~kQueuePolled);
+    me.unlock_both();
 }
 
 }  // namespace muster::objects

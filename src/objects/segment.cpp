@@ -15,6 +15,21 @@ namespace {
 constexpr memory::Format kFormat{kSegmentMagic, kSegmentFormat, kSegmentFingerprint, kSegmentControlBytes};
 constexpr Fault kGone{EIDRM, "the segment was removed"};
 std::uint64_t now_s() { return static_cast<std::uint64_t>(platform::realtime_coarse_s()); }
+
+SegmentStatus describe(const SegmentControl& c, int id, std::uint64_t size_bytes) {
+    SegmentStatus status{};
+    status.id = id;
+    status.key = c.header.key.load_relaxed();  // relaxed, all: one look, as the kernel's
+    status.permission = Permission::of(c.header);
+    status.flags = c.flags.load_relaxed() & kSegmentShown;
+    status.size_bytes = size_bytes;
+    status.creator_pid = c.creator_pid;
+    status.last_pid = c.last_pid.load_relaxed();
+    status.attached_s = c.attached_s.load_relaxed();
+    status.detached_s = c.detached_s.load_relaxed();
+    status.changed_s = c.changed_s.load_relaxed();
+    return status;
+}
 }  // namespace
 
 Outcome<> Segment::create(int fd, const SegmentOptions& options, const struct stat& data) {
@@ -175,19 +190,29 @@ void Segment::renew_record(std::uint32_t number, std::uint64_t old_life, std::ui
 Outcome<SegmentStatus> Segment::status(platform::ThreadState& thread, LifeWatch& watch) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
-    SegmentStatus status{};
-    status.attachments = count_living(watch);
-    const SegmentControl& c = control();
-    status.id = id_;
-    status.key = c.header.key.load_relaxed();
-    status.permission = Permission::of(c.header);
-    status.flags = c.flags.load_relaxed() & kSegmentShown;
-    status.size_bytes = size_bytes_;
-    status.creator_pid = c.creator_pid;
-    status.last_pid = c.last_pid.load_relaxed();
-    status.attached_s = c.attached_s.load_relaxed();
-    status.detached_s = c.detached_s.load_relaxed();
-    status.changed_s = c.changed_s.load_relaxed();
+    const std::uint64_t living = count_living(watch);  // first: it may change the times
+    SegmentStatus status = describe(control(), id_, size_bytes_);
+    status.attachments = living;
+    return status;
+}
+
+Outcome<SegmentStatus> Segment::peek(const SysvFile& opened, LifeWatch& watch) {
+    alignas(SegmentControl) std::byte bytes[sizeof(SegmentControl)];
+    const int fd = opened.file.fd();
+    if (platform::read_at(fd, bytes, sizeof bytes, 0) != static_cast<long>(sizeof bytes)) return Fault{EBADMSG, "the segment's control file was cut short"};
+    const auto& c = *reinterpret_cast<const SegmentControl*>(bytes);
+    if (auto checked = memory::check_header(c.header, kFormat, kSegmentControlBytes); !checked) return checked.fault();
+    SegmentStatus status = describe(c, opened.id, c.size_bytes);
+    std::uint32_t used = c.records_used.load_relaxed();
+    if (used > kAttachmentRecords) used = kAttachmentRecords;
+    AttachmentRecord part[64];
+    for (std::uint32_t at = 0; at < used; at += 64) {
+        const std::uint32_t count = used - at < 64 ? used - at : 64;
+        const auto wanted = static_cast<long>(count * sizeof(AttachmentRecord));
+        if (platform::read_at(fd, part, static_cast<std::size_t>(wanted), sizeof(SegmentControl) + at * sizeof(AttachmentRecord)) != wanted) break;
+        for (std::uint32_t i = 0; i < count; ++i)
+            if (part[i].life.load_relaxed() != 0 && watch.is_alive(part[i].life.load_relaxed())) status.attachments += part[i].maps.load_relaxed();
+    }
     return status;
 }
 
@@ -226,7 +251,7 @@ Outcome<> Segment::set_locked(platform::ThreadState& thread, bool locked) {
 Outcome<> Segment::set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid, std::uint32_t mode) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
-    if (auto set = SysvRegistry::set_permission(fd, data_fd, control().header, uid, gid, mode); !set) return set;
+    if (auto set = SysvRegistry::set_permission(fd, data_fd, control().header, uid, gid, mode, true); !set) return set;
     control().changed_s.store_relaxed(now_s());
     return platform::done();
 }
@@ -280,8 +305,7 @@ Outcome<> reserve_all(int fd, std::uint64_t bytes) {
 }
 
 Outcome<> make_data(Making& making) {
-    unsigned granted = 0;
-    auto data = making.domain.create_nameless(0600, &granted);
+    auto data = making.registry.create_nameless();
     if (!data) return data.fault();
     const auto mode = static_cast<unsigned>(making.flags) & 0777;
     if (mode != 0600)
@@ -340,7 +364,7 @@ int companion(void* context) { return static_cast<Making*>(context)->data.fd(); 
 Outcome<int> get_segment(const Domain& domain, SysvRegistry& registry, std::uint32_t key, std::uint64_t size_bytes, int flags) {
     Making making{domain, registry, size_bytes, flags, SysvLimits::of(domain), {}, {}};
     if (key == 0 || (flags & IPC_CREAT) != 0) sweep_segments(domain, registry, nullptr);
-    auto found = registry.get(SysvKind::shm, key, flags, making.limits.shmmni, SysvMaker{&build, &fits, &companion, &making});
+    auto found = registry.get(SysvKind::shm, key, flags, making.limits.shmmni, SysvMaker{&build, &fits, &companion, &making, true});
     if (!found) return found.fault();
     return found->id;
 }

@@ -72,6 +72,8 @@ public:
 
     // IPC_STAT. Forgets the dead. Errors: EIDRM.
     platform::Outcome<SegmentStatus> status(platform::ThreadState& thread, LifeWatch& watch);
+    // The same of a segment that we may not write to: without the lock, forgetting nobody.
+    static platform::Outcome<SegmentStatus> peek(const SysvFile& opened, LifeWatch& watch);
     // IPC_RMID: the caller has checked the rights. True: destroyed, the caller removes the names; false: marked, and `key`
     // is the one to release. Errors: EIDRM.
     platform::Outcome<bool> mark_for_destruction(platform::ThreadState& thread, LifeWatch& watch, std::uint32_t& key);

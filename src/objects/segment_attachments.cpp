@@ -71,8 +71,6 @@ Attachments::Attached* Attachments::find(int id, std::uint32_t& number) const {
 
 // A free entry with the segment's control block in it.
 Outcome<std::uint32_t> Attachments::open_segment(Domain& domain, SysvRegistry& registry, int id, ThreadState& thread) {
-    auto file = registry.open(SysvKind::shm, id);
-    if (!file) return file.fault();
     std::uint32_t number = 0;
     while (number < entries_ && entry(number)->pieces != 0) ++number;
     if (number == entries_) {
@@ -90,7 +88,11 @@ Outcome<std::uint32_t> Attachments::open_segment(Domain& domain, SysvRegistry& r
     Attached* attached = entry(number);
     attached->segment.close();
     attached->record = attached->child_record = Segment::kNoRecord;
-    if (auto opened = attached->segment.open(*file); !opened) return opened.fault();
+    {
+        auto file = registry.open(SysvKind::shm, id);
+        if (!file) return file.fault();
+        if (auto opened = attached->segment.open(*file); !opened) return opened.fault();
+    }
     LifeWatch watch(domain, &life_);
     if (attached->segment.bury_if_deserted(thread, watch, registry)) {
         attached->segment.close();

@@ -154,7 +154,7 @@ Outcome<> SemaphoreSet::locked(platform::ThreadState& thread, ProcessLives* live
 constexpr std::uint32_t kQuietOperations = 16;
 
 Outcome<> SemaphoreSet::operate_locked(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking,
-                                       bool& waits) {
+                                       bool& waits, sync::ThreadLock* lock) {
     Semaphore& first = semaphore(ops[0].number);
     if (count == 1 && record == 0 && header_->sleepers.load_relaxed() == 0) {
         std::uint64_t word = first.word.load_relaxed();
@@ -179,7 +179,7 @@ Outcome<> SemaphoreSet::operate_locked(const SemaphoreOp* ops, std::uint32_t cou
         return platform::done();
     }
     first.quiet.store_relaxed(0);
-    SemaphoreChange change(*this);
+    SemaphoreChange change(*this, lock != nullptr ? SemaphoreChange::Held::by_thread : SemaphoreChange::Held::by_actor);
     const int rc = change.perform(ops, count, record, blocking);
     if (rc < 0) return Fault{-rc, rc == -EAGAIN ? "the operation would have to wait" : "a semaphore's value or adjustment would exceed its limits"};
     if (rc > 0) {
@@ -189,7 +189,8 @@ Outcome<> SemaphoreSet::operate_locked(const SemaphoreOp* ops, std::uint32_t cou
     change.set_pids(ops, count, pid);
     change.operated(ops[0].number);
     change.serve_sleepers(ops, count);
-    change.commit();
+    const int wakes = change.commit();
+    if (lock != nullptr) lock->wake_at_release(wakes);
     return platform::done();
 }
 
@@ -215,7 +216,7 @@ Outcome<> SemaphoreSet::operate(platform::ThreadState& thread, const SemaphoreOp
         settle_dead(ops, count, lives, record, unsure);
         bool waits = false;
         std::uint32_t blocking = 0;
-        auto result = operate_locked(ops, count, record, platform::process_id_of(thread), blocking, waits);
+        auto result = operate_locked(ops, count, record, platform::process_id_of(thread), blocking, waits, &*lock);
         MUSTER_CRASH_POINT("semaphore.operated");
         if (!waits) return result;
     }
@@ -292,7 +293,7 @@ bool SemaphoreSet::holder_is_dead(std::uint32_t record, ProcessLives& lives, boo
 // SOURCE the kernel's exit_sem: the adjustments are added, clamped, and the sleepers looked at once after all of them.
 void SemaphoreSet::end_record(std::uint32_t record) {
     UndoRecord& ended = undo(record);
-    SemaphoreChange change(*this);
+    SemaphoreChange change(*this, SemaphoreChange::Held::by_actor);
     const std::uint32_t pid = ended.pid.load_relaxed();
     if (ended.active.load_relaxed() != 0) {
         for (std::uint32_t number = 0; number < semaphores_; ++number) {
@@ -377,7 +378,7 @@ Outcome<std::uint32_t> SemaphoreSet::waiting(platform::ThreadState& thread, Proc
 Outcome<> SemaphoreSet::values(platform::ThreadState& thread, ProcessLives& lives, std::uint16_t* to) {
     return locked(thread, &lives, [&]() -> Outcome<> {
         // All at one instant: nobody may change a word meanwhile.
-        SemaphoreChange change(*this);
+        SemaphoreChange change(*this, SemaphoreChange::Held::by_actor);
         for (std::uint32_t number = 0; number < semaphores_; ++number) to[number] = static_cast<std::uint16_t>(change.value(number));
         return platform::done();
     });
@@ -385,7 +386,7 @@ Outcome<> SemaphoreSet::values(platform::ThreadState& thread, ProcessLives& live
 
 Outcome<> SemaphoreSet::set_value(platform::ThreadState& thread, ProcessLives& lives, std::uint32_t number, std::uint32_t value) {
     return locked(thread, &lives, [&]() -> Outcome<> {
-        SemaphoreChange change(*this);
+        SemaphoreChange change(*this, SemaphoreChange::Held::by_actor);
         change.assign(number, value, platform::process_id_of(thread));
         semaphore(number).quiet.store_relaxed(0);
         change.clear(kClearSemaphore, number);
@@ -398,7 +399,7 @@ Outcome<> SemaphoreSet::set_value(platform::ThreadState& thread, ProcessLives& l
 
 Outcome<> SemaphoreSet::set_values(platform::ThreadState& thread, ProcessLives& lives, const std::uint16_t* from) {
     return locked(thread, &lives, [&]() -> Outcome<> {
-        SemaphoreChange change(*this);
+        SemaphoreChange change(*this, SemaphoreChange::Held::by_actor);
         const std::uint32_t pid = platform::process_id_of(thread);
         for (std::uint32_t number = 0; number < semaphores_; ++number) change.assign(number, from[number], pid);
         change.clear(kClearAll, 0);

@@ -119,7 +119,7 @@ Outcome<> SemaphoreSet::operate_asleep(platform::ThreadState& thread, const Sema
         settle_dead(ops, count, lives, record, unsure);
         bool waits = false;
         std::uint32_t blocking = 0;
-        auto result = operate_locked(ops, count, record, platform::process_id_of(thread), blocking, waits);
+        auto result = operate_locked(ops, count, record, platform::process_id_of(thread), blocking, waits, nullptr);
         if (!waits) {
             me.unlock();
             return result;
@@ -229,7 +229,12 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
     for (int turns = 0;;) {
         std::uint32_t word = mine.word.load_acquire();
         switch (state_of(word)) {
-            case ActorState::done: result = set.waiter(me.number()).result.load_relaxed(); return End::given;
+            case ActorState::done:
+                result = set.waiter(me.number()).result.load_relaxed();
+                // We may be the one that the kernel woke when the giver died with more to do.
+                if (__builtin_expect((set.header_->lock.load_acquire() & FUTEX_OWNER_DIED) != 0, 0))
+                    if (auto locked = me.lock(); locked) me.unlock();
+                return End::given;
             case ActorState::retry: return End::retry;
             case ActorState::removed: return End::removed;
             case ActorState::handover:
@@ -354,7 +359,7 @@ void SemaphoreSleep::take_back() {
     bool waits = false;
     std::uint32_t blocking = 0;
     if (kept != 0)
-        (void)set.operate_locked(inverse, kept, set.waiter(me.number()).record.load_relaxed(), platform::process_id_of(me.thread()), blocking, waits);
+        (void)set.operate_locked(inverse, kept, set.waiter(me.number()).record.load_relaxed(), platform::process_id_of(me.thread()), blocking, waits, nullptr);
     me.unlock();
 }
 

@@ -84,7 +84,19 @@ void SemaphoreChange::assign(std::uint32_t number, std::uint32_t value, std::uin
     store(number, with_pid(with_value(current(number), value), pid));
 }
 
-// Tries one sleeper's operations. If they can be performed, or fail for good, it is woken now, before the commit: should we die
+// Makes sure that a sleeper, whose word says handover by now, hears of our death from here on. False: it does not sleep there.
+bool SemaphoreChange::call(std::uint32_t number, std::uint32_t word) {
+    memory::ShmU32& own = set_.actor(number).word;
+    if (held_ == Held::by_actor) return platform::futex_wake(own.address(), 1) > 0;
+    // It goes on sleeping, on the lock: whoever lets go of the lock, or the kernel at our death, wakes it.
+    memory::ShmU32& lock = set_.header_->lock;
+    if (moved_ == 0) contended_ = (lock.or_release(FUTEX_WAITERS) & FUTEX_WAITERS) != 0;
+    if (platform::futex_requeue_one(own.address(), word, lock.address()) <= 0) return false;
+    ++moved_;
+    return true;
+}
+
+// Tries one sleeper's operations. If they can be performed, or fail for good, it is called before the commit: should we die
 // in between, it finds the lock orphaned and sees to everybody.
 SemaphoreChange::Served SemaphoreChange::serve(std::uint32_t number) {
     Actor& sleeper = set_.actor(number);
@@ -115,8 +127,8 @@ SemaphoreChange::Served SemaphoreChange::serve(std::uint32_t number) {
         if (!sleeper.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
         word = with_state(word, ActorState::handover);
         MUSTER_CRASH_POINT("semaphore.serve.handover");
-        if (!asleep || platform::futex_wake(sleeper.word.address(), 1) > 0) {
-            MUSTER_CRASH_POINT("semaphore.serve.woken");
+        if (!asleep || call(number, word)) {
+            MUSTER_CRASH_POINT("semaphore.serve.called");
             if (is_full) {
                 witness_ = number + 1;
                 return Served::no;
@@ -229,12 +241,12 @@ void SemaphoreChange::serve_sleepers(const SemaphoreOp* ops, std::uint32_t count
 
 // What the logs had no room for.
 __attribute__((noinline)) void SemaphoreChange::serve_rest(SemaphoreSet& set) {
-    SemaphoreChange rest(set);
+    SemaphoreChange rest(set, Held::by_actor);
     rest.serve_sleepers(nullptr, 0);
     rest.commit();
 }
 
-void SemaphoreChange::commit() {
+int SemaphoreChange::commit() {
     SemaphoreHeader& header = *set_.header_;
     for (std::uint32_t entry = 0; entry < adjusted_; ++entry) {
         const std::uint64_t logged = set_.logs().adjust[entry].load_relaxed();
@@ -265,6 +277,12 @@ void SemaphoreChange::commit() {
         }
         serve_rest(set_);
     }
+    if (__builtin_expect(moved_ == 0, 1)) return 1;
+    // The one that was given something, and one of those who came for the lock since.
+    if (moved_ == 1 && !contended_) return 2;
+    // Several: the kernel wakes only one at our death, so they are woken while it would still be noticed.
+    platform::futex_wake(set_.header_->lock.address(), INT_MAX);
+    return 1;
 }
 
 }  // namespace muster::objects

@@ -6,8 +6,10 @@ namespace muster::objects {
 
 class SemaphoreChange {
 public:
-    // The lock must be held to the end. What is not committed is as if it had never been.
-    explicit SemaphoreChange(SemaphoreSet& set);
+    // How the lock is held, to the end of the change: then its orphaned word is heard of by who sleeps on it, or not.
+    enum class Held { by_thread, by_actor };
+    // What is not committed is as if it had never been.
+    SemaphoreChange(SemaphoreSet& set, Held held);
     SemaphoreChange(const SemaphoreChange&) = delete;
 
     // Tries a vector: 0 staged; 1 it would have to wait for ops[blocking]; or a negated errno value (-EAGAIN, -ERANGE), nothing staged.
@@ -22,9 +24,10 @@ public:
     // The time of the last operation.
     void operated(std::uint32_t number) { operated_ = number + 1; }
     // Performs the operations of the sleepers that can go now; `ops` is what was just performed, null: anything may have changed.
-    // They are awake when this returns, and theirs is part of this change.
+    // They are awake when this returns, or sleep on the lock; theirs is part of this change.
     void serve_sleepers(const SemaphoreOp* ops, std::uint32_t count);
-    void commit();
+    // How many sleepers of the lock word must be woken when it is let go.
+    int commit();
 
     std::uint32_t value(std::uint32_t number) { return value_of(current(number)); }
     std::uint64_t current(std::uint32_t number);
@@ -36,6 +39,7 @@ private:
     void set_adjustment(std::uint32_t record, std::uint32_t number, int value);
     void revert(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record);
     Served serve(std::uint32_t actor);
+    bool call(std::uint32_t actor, std::uint32_t word);
     bool serve_zero_waits(const SemaphoreOp* ops, std::uint32_t count);
     bool serve_zero_waits_of(std::uint32_t number);
     bool serve_alterations(std::uint32_t number);
@@ -43,7 +47,10 @@ private:
     static void serve_rest(SemaphoreSet& set);
 
     SemaphoreSet& set_;
+    Held held_;
     std::uint32_t change_;
+    std::uint32_t moved_ = 0;  // sleepers that were put to sleep on the lock
+    bool contended_ = false;   // others slept on it before
     std::uint32_t staged_ = 0;
     std::uint32_t adjusted_ = 0;
     std::uint32_t given_ = 0;
@@ -54,7 +61,7 @@ private:
     SemaphoreOp ops_[kSemaphoreOpsMax];  // of the sleeper that is looked at; left uninitialised
 };
 
-inline SemaphoreChange::SemaphoreChange(SemaphoreSet& set) : set_(set), change_(set.header_->change.load_relaxed() + 1) {
+inline SemaphoreChange::SemaphoreChange(SemaphoreSet& set, Held held) : set_(set), held_(held), change_(set.header_->change.load_relaxed() + 1) {
     if (change_ == 0) change_ = 1;
     set.header_->change.store_relaxed(change_);  // relaxed: ours while we hold the lock; as all that is staged
 }

@@ -136,6 +136,7 @@ void SemaphoreSet::recover() {
     MUSTER_CRASH_POINT("semaphore.recover.applied");
     if (removed()) {
         dismiss_sleepers();
+        platform::futex_wake(header.lock.address(), INT_MAX);
         return;
     }
     recount();
@@ -146,8 +147,10 @@ void SemaphoreSet::recover() {
         if (state_of(word) == ActorState::handover) actor(number).word.compare_exchange(word, with_state(word, ActorState::waiting));
     }
     relink();
+    // They may sleep on the lock: those who were called, and those the dead one would have woken.
+    platform::futex_wake(header.lock.address(), INT_MAX);
     MUSTER_CRASH_POINT("semaphore.recover.relinked");
-    SemaphoreChange change(*this);
+    SemaphoreChange change(*this, SemaphoreChange::Held::by_actor);
     change.serve_sleepers(nullptr, 0);
     change.commit();
     MUSTER_CRASH_POINT("semaphore.recover.served");

@@ -202,16 +202,34 @@ void SysvRegistry::keep_spares() const {
     }
 }
 
-Outcome<File> SysvRegistry::open_name(const char* name, int flags) const {
-    for (std::atomic<int>* spare = spares_;; ++spare) {
-        const int fd = platform::open_at(domain_.directory(), name, O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
-        if (fd >= 0) return File(fd);
-        if (fd != -EMFILE || spare == spares_ + 2) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EINVAL : -fd};
-        const int kept = spare->exchange(-1);
+bool SysvRegistry::give_spare() const {
+    for (std::atomic<int>& spare : spares_) {
+        const int kept = spare.exchange(-1);
         struct stat ours, theirs;  // a program that closes what it does not know may have the number now
         if (kept >= 0 && platform::file_status(kept, &ours) == 0 && platform::file_status(domain_.directory(), &theirs) == 0 &&
             ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev)
-            platform::close_file(kept);
+            return platform::close_file(kept) == 0;
+    }
+    return false;
+}
+
+Outcome<File> SysvRegistry::create_nameless() const {
+    unsigned granted = 0;
+    for (;;) {
+        auto file = domain_.create_nameless(0600, &granted);
+        if (file || file.fault().errno_value != EMFILE || !give_spare()) {
+            // The umask is not System V's: a mode that it took from is set anew.
+            if (file && granted != 0600) platform::change_mode(file->fd(), 0600);
+            return file;
+        }
+    }
+}
+
+Outcome<File> SysvRegistry::open_name(const char* name, int flags) const {
+    for (;;) {
+        const int fd = platform::open_at(domain_.directory(), name, O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
+        if (fd >= 0) return File(fd);
+        if (fd != -EMFILE || !give_spare()) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EINVAL : -fd};
     }
 }
 
@@ -251,11 +269,12 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
         if (found.header.removed.load_relaxed() == kSysvPending) {  // relaxed, here and below: a private copy
             // Its maker committed it with this very link and has not come further: help.
             HeaderPage page(fd);
-            if (page.get() == nullptr) return Fault{ENOMEM};
-            change_state(*page.get(), kSysvPending, kSysvLive);
-            return Fault{EAGAIN};
+            if (page.get() != nullptr) {
+                change_state(*page.get(), kSysvPending, kSysvLive);
+                return Fault{EAGAIN};
+            }
         }
-        if (found.header.removed.load_relaxed() == kSysvLive && found.header.key.load_relaxed() == key) {
+        if (found.header.removed.load_relaxed() != kSysvRemoved && found.header.key.load_relaxed() == key) {
             found.id = sysv_id(found.header);
             if ((flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL)) return Fault{EEXIST, "there is an object of that key already"};
             if (maker.fits != nullptr)
@@ -264,11 +283,10 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
             if (!Permission::of(found.header).allows(wanted)) return Fault{EACCES, "the object's mode does not allow that"};
             return Found{found.id, false};
         }
-        // A removed object's: away with the name, or past it. (A file that we cannot write to is nobody's removed object but its
-        // owner's, whose rights cover the name.)
+        // A removed object's: away with the name, or past it.
         {
             NamesLock lock(fd);
-            if (!lock) return Fault{EAGAIN, "a removed object's name is held by somebody who does not move"};
+            if (!lock) return Fault{EACCES, "a removed object's name is in the way, and somebody else's"};
             if (!names_file(domain_, name.text, fd)) return Fault{EAGAIN};
             if (!name_exists(domain_, key_name(kind, key, generation + 1).text) && domain_.remove(name.text)) return Fault{EAGAIN};
         }
@@ -596,14 +614,12 @@ Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key
                                                 const SysvMaker& maker, KeyPlace& place) {
     if (auto made = domain_.ensure_directory("sysv"); !made) return made.fault();
     if (auto made = domain_.ensure_directory("key"); !made) return made.fault();
-    unsigned granted = 0;
-    auto file = domain_.create_nameless(0600, &granted);
+    auto file = create_nameless();
     if (!file) return file.fault();
     const int fd = file->fd();
     const auto mode = static_cast<std::uint32_t>(flags) & 0777;
-    // Not through the umask, which System V does not know.
     const std::uint32_t fence = fence_mode(mode) | (maker.readable_by_all ? 0044u : 0u);
-    if (fence != granted)
+    if (fence != 0600)
         if (const int rc = platform::change_mode(fd, fence); rc < 0) return Fault{-rc};
     auto built = maker.build(maker.context, fd);
     if (!built) return built.fault();
@@ -674,8 +690,7 @@ Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& h
         // Whom the file's own owner and group do not let in comes in as one of the others.
         if (status.st_uid != owner_uid || status.st_uid != creator_uid) others |= 0006;
         if (status.st_gid != owner_gid || status.st_gid != creator_gid) others |= bits >> 3 & 0007;
-        if (readable_by_all && !exact) others |= 0004;
-        platform::change_mode(file, (bits & 0770) | others | (others & 0004 && !exact && readable_by_all ? 0040u : 0u));
+        platform::change_mode(file, (bits & 0770) | others | (readable_by_all && !exact ? 0044u : 0u));
     };
     fence(fd, false);
     if (companion_fd >= 0) fence(companion_fd, true);

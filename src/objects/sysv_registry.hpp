@@ -114,6 +114,9 @@ public:
     int highest_index(SysvKind kind);
     std::uint32_t count(SysvKind kind);
 
+    // A nameless file of mode 0600 in the domain, also when the process has no descriptor left but the registry's spare ones.
+    platform::Outcome<platform::File> create_nameless() const;
+
     // Whether the mapped object still is that of `id`. False: EIDRM.
     static bool is_live(const memory::ObjectHeader& header, int id) {
         // SYNC sysv.removed (acquire half). Pairs with mark_removed().
@@ -169,6 +172,7 @@ private:
     platform::Outcome<platform::File> open_name(const char* name, int flags) const;
     platform::Outcome<platform::File> open_readable(const char* name) const;
     void keep_spares() const;
+    bool give_spare() const;
 
     const Domain& domain_;
     HintPlace hints_[3];

@@ -41,6 +41,11 @@ inline long futex_wait_briefly(std::uint32_t* word, std::uint32_t expected, long
     return system_call(SYS_futex, word, FUTEX_WAIT, expected, &pause, 0, 0);
 }
 
+// Moves one sleeper from a word that holds `expected` to another word, asleep as it is; how many there were.
+inline long futex_requeue_one(std::uint32_t* word, std::uint32_t expected, std::uint32_t* to) {
+    return system_call(SYS_futex, word, FUTEX_CMP_REQUEUE, 0, 1, to, expected);
+}
+
 // One of the words that a futex_wait_any sleeps on.
 struct WaitEntry {
     std::uint64_t expected;

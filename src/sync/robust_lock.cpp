@@ -21,8 +21,8 @@ bool holder_is_dead(std::uint32_t word, const ActorTable& actors, bool ask_the_k
 
 }  // namespace
 
-void wake_lock_waiter(memory::ShmU32& word) {
-    platform::futex_wake(word.address(), 1);
+void wake_lock_waiter(memory::ShmU32& word, int count) {
+    platform::futex_wake(word.address(), count);
 }
 
 platform::Outcome<Acquired> acquire_contended(memory::ShmU32& word, std::uint32_t mine, std::uint32_t thread_id,

@@ -52,12 +52,12 @@ inline platform::Outcome<Acquired> acquire_word(memory::ShmU32& word, std::uint3
     return acquire_contended(word, mine, thread_id, actors);
 }
 
-void wake_lock_waiter(memory::ShmU32& word);
+void wake_lock_waiter(memory::ShmU32& word, int count = 1);
 
-inline void release_word(memory::ShmU32& word) {
+inline void release_word(memory::ShmU32& word, int wakes = 1) {
     // SYNC robust_lock.word (release half). A death between this store and the wake is seen by the kernel:
     // it wakes a waiter of a free word that the death notice still names.
-    if (__builtin_expect((word.exchange(0) & FUTEX_WAITERS) != 0, 0)) wake_lock_waiter(word);
+    if (__builtin_expect((word.exchange(0) & FUTEX_WAITERS) != 0, 0)) wake_lock_waiter(word, wakes);
 }
 
 // Holds a lock by thread. The program's signal handlers wait until it is let go.
@@ -80,11 +80,13 @@ public:
     ThreadLock& operator=(ThreadLock&&) = delete;
     ~ThreadLock() {
         if (word_ == nullptr) return;
-        if (__builtin_expect(!released_, 1)) release_word(*word_);
+        if (__builtin_expect(!released_, 1)) release_word(*word_, wakes_);
         platform::restore_death_notice(thread_, before_);
         platform::leave_section(thread_);
     }
     bool owner_died() const { return owner_died_; }
+    // More sleepers than one are to be woken when the lock is let go.
+    void wake_at_release(int count) { wakes_ = count; }
     // Lets go of the lock but stays in the section; what the death notice names is put back at the end.
     void release_early() {
         release_word(*word_);
@@ -99,6 +101,7 @@ private:
     robust_list* before_;
     bool owner_died_;
     bool released_ = false;
+    int wakes_ = 1;
 };
 
 }  // namespace muster::sync

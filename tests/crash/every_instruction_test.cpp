@@ -166,14 +166,10 @@ public:
         return true;
     }
     void kill() {
+        if (child_.pid() <= 0) return;
         child_.kill(SIGKILL);
-        ended_ = eventually([&] {
-            int status = 0;
-            return waitpid(child_.pid(), &status, __WALL | WNOHANG) == child_.pid() && !WIFSTOPPED(status);
-        });
+        if (!child_.ends()) ADD_FAILURE() << "the stepped process does not die";
     }
-    bool ended() const { return ended_; }
-    pid_t pid() const { return child_.pid(); }
 
 private:
     // Whether it stops by a trap; false: it ended, or was stuck.
@@ -181,10 +177,9 @@ private:
     bool wait_stop(Asleep asleep) {
         bool stopped = false;
         const bool came = eventually([&] {
-            int status = 0;
-            const pid_t got = waitpid(child_.pid(), &status, __WALL | WNOHANG);
-            if (got == child_.pid()) {
-                stopped = WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+            if (child_.ended()) return true;
+            if (child_.stopped()) {
+                stopped = child_.stop_signal() == SIGTRAP;
                 return true;
             }
             if (process_state(child_.pid()) == 'S') asleep();
@@ -193,7 +188,7 @@ private:
         return came && stopped;
     }
     Child child_;
-    bool stopped_ = false, first_ = false, ended_ = false;
+    bool stopped_ = false, first_ = false;
 };
 
 class EveryInstruction : public testing::TestWithParam<State> {

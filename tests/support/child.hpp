@@ -73,10 +73,16 @@ public:
     // Whether it has ended; its status is then kept.
     bool ended() {
         if (pid_ <= 0) return true;
+        stopped_ = false;
         if (waitpid(pid_, &status_, WNOHANG) != pid_) return false;
+        stopped_ = WIFSTOPPED(status_);  // of a traced one
+        if (stopped_) return false;
         pid_ = -1;
         return true;
     }
+    // Whether the last look at a traced child found that it had stopped, and by which signal.
+    bool stopped() const { return stopped_; }
+    int stop_signal() const { return WSTOPSIG(status_); }
     bool ends(std::chrono::milliseconds patience = kPatience) {
         return eventually([this] { return ended(); }, patience);
     }
@@ -87,6 +93,7 @@ public:
 private:
     pid_t pid_ = -1;
     int status_ = 0;
+    bool stopped_ = false;
 };
 
 // A zeroed T that children share.
