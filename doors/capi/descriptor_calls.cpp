@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include "objects/domain.hpp"
 #include "platform/file.hpp"
+#include "shm_common.hpp"
 #include "watching.hpp"
 
 namespace muster::capi {
@@ -17,7 +18,7 @@ QueueHold hold_checked(int descriptor) {
     return {};
 }
 
-bool is_reserved(int descriptor) { return is_watch(descriptor) || is_hidden(descriptor); }
+bool is_reserved(int descriptor) { return is_watch(descriptor) || is_hidden(descriptor) || is_attachment_descriptor(descriptor); }
 
 bool owns_memory() {
     // The C library's idea of the thread's id changes in a forked child, but not in one that shares our memory; a mutex

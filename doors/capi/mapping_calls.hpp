@@ -23,6 +23,8 @@ inline long mapping_result(long result) {
     errno = static_cast<int>(-result);
     return -1;
 }
-inline std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+inline std::uintptr_t address_of(const void* pointer) {
+    return reinterpret_cast<std::uintptr_t>(pointer);
+}
 
 }  // namespace muster::capi

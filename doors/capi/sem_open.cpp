@@ -85,7 +85,8 @@ Outcome<File> create_new(const objects::Domain& domain, const ObjectName& name, 
 
 Outcome<sem_t*> open_semaphore(const char* name, int flags, mode_t mode, unsigned value) {
     ObjectName path;
-    if (const int wrong = object_name(platform::current_thread(), name, NamedKind::semaphore, path); wrong != 0) return Fault{wrong};
+    if (const int wrong = object_name(platform::current_thread(), name, NamedKind::semaphore, path); wrong != 0)
+        return Fault{wrong};
     const bool create = (flags & O_CREAT) != 0, exclusive = create && (flags & O_EXCL) != 0;
     auto domain = process_domain(create);
     if (!domain) return domain.fault();

@@ -20,16 +20,28 @@ alignas(objects::SysvRegistry) unsigned char registry_storage[sizeof(objects::Sy
 std::atomic<objects::SysvRegistry*> registry{nullptr};
 PrivateLock making;
 
-void before_fork() { table.object.before_fork(); }
-void in_parent() { table.object.after_fork_in_parent(); }
-void in_child() { table.object.after_fork_in_child(); }
+void before_fork() {
+    table.object.before_fork();
+}
+void in_parent() {
+    table.object.after_fork_in_parent();
+}
+void in_child() {
+    table.object.after_fork_in_child();
+}
 
-__attribute__((constructor)) void watch_forks() { pthread_atfork(&before_fork, &in_parent, &in_child); }
-__attribute__((destructor)) void leave() { table.object.leave(); }
+__attribute__((constructor)) void watch_forks() {
+    pthread_atfork(&before_fork, &in_parent, &in_child);
+}
+__attribute__((destructor)) void leave() {
+    table.object.leave();
+}
 
 }  // namespace
 
-objects::Attachments& attachments() { return table.object; }
+objects::Attachments& attachments() {
+    return table.object;
+}
 
 objects::SysvRegistry& segment_registry(objects::Domain& domain) {
     objects::SysvRegistry* known = registry.load(std::memory_order_acquire);
@@ -43,6 +55,8 @@ objects::SysvRegistry& segment_registry(objects::Domain& domain) {
     return *known;
 }
 
-bool is_attachment_descriptor(int descriptor) { return table.object.is_life_descriptor(descriptor); }
+bool is_attachment_descriptor(int descriptor) {
+    return table.object.is_life_descriptor(descriptor);
+}
 
 }  // namespace muster::capi

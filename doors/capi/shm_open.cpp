@@ -6,7 +6,8 @@
 MUSTER_EXPORT int shm_open(const char* name, int flags, mode_t mode) {
     using namespace muster;
     capi::ObjectName path;
-    if (const int wrong = capi::object_name(platform::current_thread(), name, capi::NamedKind::shared_memory, path); wrong != 0) return capi::shm_fail(wrong);
+    if (const int wrong = capi::object_name(platform::current_thread(), name, capi::NamedKind::shared_memory, path); wrong != 0)
+        return capi::shm_fail(wrong);
     const bool create = (flags & O_CREAT) != 0;
     auto domain = capi::process_domain(create);
     if (!domain) return capi::shm_fail(domain.fault().errno_value);

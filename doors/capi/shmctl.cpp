@@ -42,7 +42,9 @@ int with_segment(Context& context, int id, Act act) {
 }
 
 // The commands for owners alone say EPERM where the file's mode keeps others out already.
-int owners_error(int result) { return result == -EACCES ? -EPERM : result; }
+int owners_error(int result) {
+    return result == -EACCES ? -EPERM : result;
+}
 
 void fill(shmid_ds& shown, const objects::SegmentStatus& status) {
     shown = {};
@@ -98,7 +100,8 @@ int set_segment(Context& context, int id, const shmid_ds& wanted) {
     if (auto opened = segment.open(*file); !opened) return -capi::shm_errno(opened.fault());
     if (!segment.permission().owned_by_us()) return -EPERM;
     auto data = context.registry.open_companion(SysvKind::shm, objects::sysv_index(id), O_RDONLY);
-    auto set = segment.set_permission(context.thread, file->file.fd(), data ? data->fd() : -1, wanted.shm_perm.uid, wanted.shm_perm.gid, wanted.shm_perm.mode);
+    auto set = segment.set_permission(context.thread, file->file.fd(), data ? data->fd() : -1, wanted.shm_perm.uid,
+                                      wanted.shm_perm.gid, wanted.shm_perm.mode);
     return set ? 0 : -capi::shm_errno(set.fault());
 }
 
@@ -109,8 +112,10 @@ int remove_segment(Context& context, int id) {
         context.registry.mark(SysvKind::shm, objects::sysv_index(id));
         auto destroyed = segment.mark_for_destruction(context.thread, watch, key);
         if (!destroyed) return -capi::shm_errno(destroyed.fault());
-        if (*destroyed) context.registry.remove_names(SysvKind::shm, id, key);
-        else context.registry.release_key(SysvKind::shm, id, key);
+        if (*destroyed)
+            context.registry.remove_names(SysvKind::shm, id, key);
+        else
+            context.registry.release_key(SysvKind::shm, id, key);
         return 0;
     });
 }
@@ -119,7 +124,8 @@ int lock_segment(Context& context, int id, bool locked) {
     return with_segment(context, id, [&](Segment& segment, LifeWatch&) {
         if (!segment.permission().owned_by_us()) return -EPERM;
         rlimit limit;
-        if (locked && platform::effective_user() != 0 && platform::system_call(SYS_prlimit64, 0, RLIMIT_MEMLOCK, 0, &limit) == 0 && limit.rlim_cur == 0)
+        if (locked && platform::effective_user() != 0 &&
+            platform::system_call(SYS_prlimit64, 0, RLIMIT_MEMLOCK, 0, &limit) == 0 && limit.rlim_cur == 0)
             return -EPERM;
         auto set = segment.set_locked(context.thread, locked);
         return set ? 0 : -capi::shm_errno(set.fault());
@@ -173,17 +179,23 @@ int control(int id, int command, shmid_ds* buffer) {
         case kStatAny:
         case IPC_RMID:
         case SHM_LOCK:
-        case SHM_UNLOCK: break;
-        default: return -EINVAL;
+        case SHM_UNLOCK:
+            break;
+        default:
+            return -EINVAL;
     }
     if (domain == nullptr) return found.fault().errno_value == ENOENT ? -EINVAL : -found.fault().errno_value;
     Context context{thread, *domain, capi::segment_registry(*domain)};
     switch (command) {
-        case IPC_SET: return owners_error(set_segment(context, id, wanted));
-        case IPC_RMID: return owners_error(remove_segment(context, id));
+        case IPC_SET:
+            return owners_error(set_segment(context, id, wanted));
+        case IPC_RMID:
+            return owners_error(remove_segment(context, id));
         case SHM_LOCK:
-        case SHM_UNLOCK: return owners_error(lock_segment(context, id, command == SHM_LOCK));
-        default: return stat_segment(context, id, command, buffer);
+        case SHM_UNLOCK:
+            return owners_error(lock_segment(context, id, command == SHM_LOCK));
+        default:
+            return stat_segment(context, id, command, buffer);
     }
 }
 

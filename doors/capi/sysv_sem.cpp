@@ -1,4 +1,5 @@
 #include "sysv_sem.hpp"
+#include <sys/single_threaded.h>
 #include <new>
 #include "platform/file.hpp"
 #include "private_lock.hpp"
@@ -34,7 +35,13 @@ void put_free(OpenSet* set) {
 }
 
 void release(OpenSet* set) {
-    if (set->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
+        const std::uint32_t count = set->references.load(std::memory_order_relaxed);
+        set->references.store(count - 1, std::memory_order_relaxed);
+        if (__builtin_expect(count != 1, 1)) return;
+    } else if (set->references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+        return;
+    }
     set->id.store(-1, std::memory_order_release);
     set->set.blank();
     PrivateLock::Hold hold(table_lock);
@@ -49,6 +56,10 @@ SetHold hold_known(int id) {
         OpenSet* open = place.load(std::memory_order_acquire);
         if (open == nullptr || open->id.load(std::memory_order_acquire) != id) return {};
         std::uint32_t count = open->references.load(std::memory_order_relaxed);
+        if (__libc_single_threaded && count != 0) {
+            open->references.store(count + 1, std::memory_order_relaxed);
+            return SetHold(open);
+        }
         if (count == 0 || !open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) continue;
         if (place.load(std::memory_order_acquire) == open && open->id.load(std::memory_order_acquire) == id) return SetHold(open);
         release(open);

@@ -12,8 +12,8 @@
 //     60    4  reserved         zero
 //     64    4  owner_uid        owner (IPC_SET), the object's administration lock held
 //     68    4  owner_gid        likewise
-//     72    4  creator_uid      creator, once
-//     76    4  creator_gid      creator, once
+//     72    4  creator_uid      creator; fchown of a queue's descriptor changes both pairs
+//     76    4  creator_gid      likewise
 //     80    4  mode             owner: the permission bits that were asked for
 //     84    4  key              creator; 0 is IPC_PRIVATE or a POSIX name
 //     88    4  removed          who removes it

@@ -1,4 +1,5 @@
 #include "objects/queue.hpp"
+#include <sys/resource.h>
 #include <bit>
 #include <cstdio>
 #include "objects/domain.hpp"
@@ -138,7 +139,11 @@ int open_fifo(const Domain& domain, const Queue& queue, bool create) {
         const unsigned mode = fence_mode(queue.permission().mode);
         const int rc = platform::make_fifo(domain.directory(), name, mode);
         if (rc < 0 && rc != -EEXIST) return rc;
-        if (rc == 0) platform::system_call(SYS_fchmodat, domain.directory(), static_cast<const char*>(name), mode);
+        if (rc != 0) continue;
+        // It belongs to the queue's owner, whoever polls first; where that is not allowed, to everybody.
+        const Permission owner = queue.permission();
+        const bool given = platform::system_call(SYS_fchownat, domain.directory(), static_cast<const char*>(name), owner.owner_uid, owner.owner_gid, AT_SYMLINK_NOFOLLOW) == 0;
+        platform::system_call(SYS_fchmodat, domain.directory(), static_cast<const char*>(name), given ? mode : 0666u);
     }
     return -ENOENT;
 }
@@ -164,7 +169,9 @@ Outcome<> remove_queue(const Domain& domain, const char* name) {
     const auto& header = *reinterpret_cast<const QueueHeader*>(front);
     if (header.object.magic != kQueueMagic || header.object.format != kQueueFormat) return platform::done();
     const std::uint32_t removed = 1;
-    platform::system_call(SYS_pwrite64, file->fd(), &removed, sizeof removed, offsetof(memory::ObjectHeader, removed));
+    rlimit limit;  // a write beyond RLIMIT_FSIZE would raise SIGXFSZ
+    if (platform::system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) != 0 || limit.rlim_cur > sizeof front)
+        platform::system_call(SYS_pwrite64, file->fd(), &removed, sizeof removed, offsetof(memory::ObjectHeader, removed));
     if ((header.shared.flags.load_relaxed() & kQueuePolled) != 0) remove_idle_fifo(domain, header.object);
     return platform::done();
 }

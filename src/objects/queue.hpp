@@ -131,6 +131,8 @@ private:
     enum class Quick { done, failed, slow, drain, refill };
 
     void attach();
+    template <class Changed>
+    bool look_for_peer(std::uint32_t peer_cpu, Changed changed);
     platform::Outcome<> check_geometry(const QueueGeometry& geometry, std::uint64_t file_bytes) const;
     Slot& slot(std::uint32_t number) const { return slots_[number]; }
     std::byte* inline_payload(std::uint32_t number) const { return reinterpret_cast<std::byte*>(&slots_[number]) + sizeof(Slot); }
@@ -163,7 +165,7 @@ private:
     void end_watch();
     Quick send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, platform::Fault& fault);
     platform::Outcome<> send_slow(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
-                                  const Patience& patience);
+                                  const Patience& patience, std::uint32_t interruptions);
     platform::Outcome<> help_drain(platform::ThreadState& thread);
     platform::Outcome<> help_refill(platform::ThreadState& thread);
 
@@ -182,7 +184,7 @@ private:
     platform::Outcome<> copy_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received);
     void take_out(const PriorityIndex::Best& best);
     Quick receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, platform::Fault& fault);
-    platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience);
+    platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience, std::uint32_t interruptions);
 
     // Either; both locks held by an actor.
     std::uint32_t tokens_for(std::uint64_t messages) const { return messages == 0 ? 0 : messages >= messages_max_ ? 2 : 1; }
@@ -221,6 +223,8 @@ private:
     std::uint64_t actors_offset_ = 0;
     std::uint64_t slots_offset_ = 0;
     std::atomic<std::uint32_t> mapping_damaged_{0};
+    std::atomic<std::uint32_t> yields_skipped_{0};   // how many times to sleep without yielding first
+    std::atomic<std::uint32_t> yields_in_vain_{0};   // in a row
     std::atomic<int> fifo_{-1};
     OpenFifo open_fifo_ = nullptr;
 

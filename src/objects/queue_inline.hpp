@@ -3,6 +3,7 @@
 #include "objects/queue.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/file.hpp"
+#include "platform/process.hpp"
 
 namespace muster::objects {
 using platform::Fault;
@@ -85,6 +86,43 @@ __attribute__((always_inline)) inline void Queue::push_returned(std::uint32_t nu
     }
     MUSTER_CRASH_POINT("queue.return.pushed");
     r.taking.store_release(0);
+}
+
+// Before falling asleep: gives the peer a chance to do what is waited for, if that is cheaper than a sleep and a wake.
+//   on another CPU  it is at work: look for a while, a wake would cost several times that
+//   on this CPU     it can only run if we step aside: yield once, which costs half of a sleep and a wake, and lets it do
+//                   all it can instead of one message a switch. Where that turns out in vain, or others ran for
+//                   long instead of the peer, it is tried ever more seldom.
+// True if `changed` became true.
+template <class Changed>
+bool Queue::look_for_peer(std::uint32_t peer_cpu, Changed changed) {
+    constexpr int kSpins = 2000;
+    constexpr std::int64_t kTooLongNs = 200'000;
+    constexpr std::uint32_t kMostInVain = 10;
+    if (peer_cpu == ~0u) return false;
+    if (peer_cpu != platform::current_cpu()) {
+        for (int spins = 0; spins < kSpins; ++spins) {
+            platform::pause_cpu();
+            if (changed()) return true;
+        }
+        return false;
+    }
+    const std::uint32_t skip = yields_skipped_.load(std::memory_order_relaxed);  // relaxed, all of it: a rule of thumb
+    if (skip != 0) {
+        yields_skipped_.store(skip - 1, std::memory_order_relaxed);
+        return false;
+    }
+    const std::int64_t before = platform::monotonic_ns();
+    platform::system_call(SYS_sched_yield);
+    const bool came = changed();
+    if (came && platform::monotonic_ns() - before < kTooLongNs) {
+        yields_in_vain_.store(0, std::memory_order_relaxed);
+        return true;
+    }
+    const std::uint32_t in_vain = yields_in_vain_.load(std::memory_order_relaxed);
+    if (in_vain < kMostInVain) yields_in_vain_.store(in_vain + 1, std::memory_order_relaxed);
+    yields_skipped_.store((1u << in_vain) - 1, std::memory_order_relaxed);
+    return came;
 }
 
 }  // namespace muster::objects

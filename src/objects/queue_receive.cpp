@@ -17,8 +17,6 @@ using sync::with_state;
 
 namespace {
 constexpr std::size_t kCopyUnderLockMax = 64 << 10;  // longer messages are copied outside the locks
-// How long to look for a message before sleeping when the sender runs on another CPU: a wake costs several times that.
-constexpr int kSpins = 2000;
 }  // namespace
 
 // Takes what the inbox holds over into the index.
@@ -125,7 +123,8 @@ void Queue::promote_senders() {
         }
         if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
         MUSTER_CRASH_POINT("queue.promote.begun");
-        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0) {
+        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0 &&
+            platform::thread_stopped(waiter.thread_id.load_relaxed())) {
             waiter.word.store_release(with_state(word, ActorState::retry));  // as in hand_over()
             unlink_sender(candidate);
             continue;
@@ -159,7 +158,8 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
             // On another CPU: by waking it; it needs longer to come than we to finish. On ours: by counting, since it
             // would run at once.
             const bool elsewhere = waiter.cpu.load_relaxed() != platform::current_cpu();
-            if (asleep && !elsewhere && platform::futex_count_sleepers(waiter.word.address()) != 1) {
+            if (asleep && !elsewhere && platform::futex_count_sleepers(waiter.word.address()) != 1 &&
+                platform::thread_stopped(waiter.thread_id.load_relaxed())) {
                 if (waiter.word.compare_exchange(word, with_state(word, ActorState::retry))) break;
                 continue;
             }
@@ -168,7 +168,7 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
             MUSTER_CRASH_POINT("queue.promote.noticed");
             if (asleep && elsewhere) {
                 asleep = false;  // needs no wake any more
-                if (platform::futex_wake(waiter.word.address(), 1) == 0 &&
+                if (platform::futex_wake(waiter.word.address(), 1) == 0 && platform::thread_stopped(waiter.thread_id.load_relaxed()) &&
                     waiter.word.compare_exchange(given, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry)))
                     break;
             }
@@ -277,6 +277,7 @@ Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* b
 
 Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, void* buffer, std::size_t capacity, const Patience& patience) {
     if (capacity < message_bytes_max_) return Fault{EMSGSIZE, "the buffer is shorter than the queue's message size"};
+    const std::uint32_t interruptions = thread.interruptions;
     for (bool spun = false;;) {
         Fault fault{0};
         ReceivedMessage received{};
@@ -293,25 +294,18 @@ Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, v
         }
         if (auto good = usable(); !good) return good.fault();
         if (spun || header_->shared.flags.load_relaxed() != 0 || dead_actors() || count() != 0) break;
-        // Empty. A sender at work on another CPU is sooner here than we could fall asleep.
         if (auto allowed = may_wait(patience); !allowed) return allowed.fault();
         spun = true;
-        const std::uint32_t cpu = header_->sent.cpu.load_relaxed();
-        if (cpu == platform::current_cpu() || cpu == ~0u || header_->sent.receivers_waiting.load_relaxed() != 0) break;
+        if (header_->sent.receivers_waiting.load_relaxed() != 0) break;  // behind them, in order
         const std::uint64_t seen = header_->received.drained.load_relaxed();
-        bool arrived = false;
-        for (int spins = 0; spins < kSpins && !arrived; ++spins) {
-            platform::pause_cpu();
-            arrived = header_->sent.sent.load_acquire() != seen;
-        }
-        if (!arrived) break;
+        if (!look_for_peer(header_->sent.cpu.load_relaxed(), [&] { return header_->sent.sent.load_acquire() != seen; })) break;
         spun = false;
     }
-    return receive_slow(thread, fd, buffer, patience);
+    return receive_slow(thread, fd, buffer, patience, interruptions);
 }
 
 // With both locks, as an actor: when somebody polls, when the message is long, or to wait.
-Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience) {
+Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience, std::uint32_t interruptions) {
     QueueReceivePublished& p = header_->received;
     QueueSend& s = header_->send;
     for (;;) {  // once, and again after a handler with SA_RESTART
@@ -380,6 +374,8 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 if (tell_pollers) set_tokens(0);
                 return leave(allowed.fault());
             }
+            // A handler ran since the call began: as if it had come while asleep.
+            if (thread.interruptions != interruptions) return leave(Fault{EINTR, "a signal came"});
             Actor& mine = me.record();
             if (ticket == 0) {
                 ticket = header_->shared.tickets.load_relaxed() + 1;

@@ -18,8 +18,6 @@ using sync::with_state;
 namespace {
 // Longer messages are copied outside the locks: others need not wait for the copy.
 constexpr std::size_t kCopyUnderLockMax = 64 << 10;
-// How long to look for space before sleeping when the receiver runs on another CPU: a wake costs several times that.
-constexpr int kSpins = 2000;
 // Beyond this much memory a queue that is empty gives back what it took.
 constexpr std::uint64_t kTrimPages = 1024;
 }  // namespace
@@ -155,9 +153,10 @@ bool Queue::hand_over(std::uint32_t number) {
         if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
         MUSTER_CRASH_POINT("queue.handover.begun");
         // Woken before the commit: were we to die between the two the other way round, it would sleep on with its message.
-        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0) {
-            // Not in the futex: stopped, in a signal handler, dying, or just about to sleep. It keeps its ticket
-            // and asks again itself; the message goes to the next one, or into the queue.
+        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0 &&
+            platform::thread_stopped(waiter.thread_id.load_relaxed())) {
+            // Stopped: it keeps its ticket and asks again itself; the message goes to the next one, or into the
+            // queue. (Who is awake and about to sleep sees its word before it does.)
             waiter.word.store_release(with_state(word, ActorState::retry));
             unlink_receiver(candidate);
             continue;
@@ -209,14 +208,14 @@ std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, b
     return kNoActor;
 }
 
-// After give() and without the lock. Nobody there to wake: it is stopped, in a handler or about to sleep. If it has not
-// accepted yet the message goes to the next one, or into the queue, and it will ask again itself.
+// After give() and without the lock. Nobody there to wake: it is awake and will see its word, or it is stopped: then the
+// message goes to the next one, or into the queue, and it will ask again itself.
 void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t candidate, std::uint32_t number) {
     Actor& waiter = actor(candidate);
     MUSTER_CRASH_POINT("queue.give.unlocked");
     if (platform::futex_wake(waiter.word.address(), 1) != 0) return;
     std::uint32_t word = sync::kGivenBit | thread.thread_id;
-    if (waiter.word.load_acquire() != word) return;
+    if (waiter.word.load_acquire() != word || !platform::thread_stopped(waiter.thread_id.load_relaxed())) return;
     Acting me(*this, thread);
     if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return;  // it keeps its message
     QueueSend& s = header_->send;
@@ -315,6 +314,7 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
                       const Patience& patience) {
     if (priority >= kPriorities) return Fault{EINVAL, "a priority is 0 to 32767"};
     if (length > message_bytes_max_) return Fault{EMSGSIZE, "the message is longer than the queue takes"};
+    const std::uint32_t interruptions = thread.interruptions;
     bool spun = false;
     while (length <= kCopyUnderLockMax) {
         Fault fault{0};
@@ -333,25 +333,21 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
         }
         if (auto good = usable(); !good) return good;
         if (header_->shared.flags.load_relaxed() != 0 || spun) break;
-        // Full. A receiver at work on another CPU makes room sooner than we could fall asleep.
         if (auto allowed = may_wait(patience); !allowed) return readable(thread, message, length) ? allowed.fault() : Fault{EFAULT, "the message cannot be read"};
         spun = true;
-        const std::uint32_t cpu = header_->received.cpu.load_relaxed();
-        if (cpu == platform::current_cpu() || cpu == ~0u || header_->receive.senders_waiting.load_relaxed() != 0) break;
-        bool space = false;
-        for (int spins = 0; spins < kSpins && !space; ++spins) {
-            platform::pause_cpu();
-            space = header_->sent.sent.load_relaxed() - header_->received.freed.load_acquire() < messages_max_;
-        }
-        if (!space) break;
+        if (header_->receive.senders_waiting.load_relaxed() != 0) break;  // behind them, in order
+        if (!look_for_peer(header_->received.cpu.load_relaxed(), [&] {
+                return header_->sent.sent.load_relaxed() - header_->received.freed.load_acquire() < messages_max_;
+            }))
+            break;
         spun = false;
     }
-    return send_slow(thread, fd, message, length, priority, patience);
+    return send_slow(thread, fd, message, length, priority, patience, interruptions);
 }
 
 // With both locks, as an actor: when somebody polls, when the message is long, or to wait.
 Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
-                           const Patience& patience) {
+                           const Patience& patience, std::uint32_t interruptions) {
     QueueSend& s = header_->send;
     QueueReceive& r = header_->receive;
     bool asked = false;
@@ -435,6 +431,12 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
                     return allowed;
                 }
                 asked = true;
+            }
+            // A handler ran since the call began: as if it had come while asleep.
+            if (thread.interruptions != interruptions) {
+                me.unlock_both();
+                drop_filling(me);
+                return Fault{EINTR, "a signal came"};
             }
             // Full: into the list, the message ready in its slot for a receiver to put it in.
             Actor& mine = me.record();

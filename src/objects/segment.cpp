@@ -14,7 +14,9 @@ using platform::Outcome;
 namespace {
 constexpr memory::Format kFormat{kSegmentMagic, kSegmentFormat, kSegmentFingerprint, kSegmentControlBytes};
 constexpr Fault kGone{EIDRM, "the segment was removed"};
-std::uint64_t now_s() { return static_cast<std::uint64_t>(platform::realtime_coarse_s()); }
+std::uint64_t now_s() {
+    return static_cast<std::uint64_t>(platform::realtime_coarse_s());
+}
 
 SegmentStatus describe(const SegmentControl& c, int id, std::uint64_t size_bytes) {
     SegmentStatus status{};
@@ -119,14 +121,15 @@ Outcome<> Segment::reserve_records(std::uint32_t wanted) {
     if (wanted > kAttachmentRecords) return Fault{ENOMEM, "no more processes can attach this segment"};
     // The control file's descriptor is not kept: the pages get their memory through the mapping.
     const std::uint64_t end = sizeof(SegmentControl) + std::uint64_t{reserved} * sizeof(AttachmentRecord);
-    const long rc = platform::system_call(SYS_madvise, mapping_->start() + end, kSegmentPageBytes, 23 /* MADV_POPULATE_WRITE, Linux 5.14 */);
+    const long rc =
+        platform::system_call(SYS_madvise, mapping_->start() + end, kSegmentPageBytes, 23 /* MADV_POPULATE_WRITE, Linux 5.14 */);
     if (rc == -EFAULT || rc == -ENOMEM || rc == -EHWPOISON) return Fault{ENOMEM, "the file system of the domain is full"};
     c.records_reserved.store_release(reserved + kSegmentPageBytes / static_cast<std::uint32_t>(sizeof(AttachmentRecord)));
     return platform::done();
 }
 
-Outcome<std::uint32_t> Segment::take_record(platform::ThreadState& thread, std::uint64_t life, std::uint32_t pid, MapsChange change,
-                                            LifeWatch& watch) {
+Outcome<std::uint32_t> Segment::take_record(platform::ThreadState& thread, std::uint64_t life, std::uint32_t pid,
+                                            MapsChange change, LifeWatch& watch) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
     SegmentControl& c = control();
@@ -157,8 +160,8 @@ Outcome<std::uint32_t> Segment::take_record(platform::ThreadState& thread, std::
     return number;
 }
 
-Outcome<bool> Segment::change_maps(platform::ThreadState& thread, std::uint32_t& number, std::uint64_t life, std::uint32_t pid, MapsChange change,
-                                   LifeWatch& watch) {
+Outcome<bool> Segment::change_maps(platform::ThreadState& thread, std::uint32_t& number, std::uint64_t life, std::uint32_t pid,
+                                   MapsChange change, LifeWatch& watch) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
     SegmentControl& c = control();
@@ -199,7 +202,8 @@ Outcome<SegmentStatus> Segment::status(platform::ThreadState& thread, LifeWatch&
 Outcome<SegmentStatus> Segment::peek(const SysvFile& opened, LifeWatch& watch) {
     alignas(SegmentControl) std::byte bytes[sizeof(SegmentControl)];
     const int fd = opened.file.fd();
-    if (platform::read_at(fd, bytes, sizeof bytes, 0) != static_cast<long>(sizeof bytes)) return Fault{EBADMSG, "the segment's control file was cut short"};
+    if (platform::read_at(fd, bytes, sizeof bytes, 0) != static_cast<long>(sizeof bytes))
+        return Fault{EBADMSG, "the segment's control file was cut short"};
     const auto& c = *reinterpret_cast<const SegmentControl*>(bytes);
     if (auto checked = memory::check_header(c.header, kFormat, kSegmentControlBytes); !checked) return checked.fault();
     SegmentStatus status = describe(c, opened.id, c.size_bytes);
@@ -209,9 +213,12 @@ Outcome<SegmentStatus> Segment::peek(const SysvFile& opened, LifeWatch& watch) {
     for (std::uint32_t at = 0; at < used; at += 64) {
         const std::uint32_t count = used - at < 64 ? used - at : 64;
         const auto wanted = static_cast<long>(count * sizeof(AttachmentRecord));
-        if (platform::read_at(fd, part, static_cast<std::size_t>(wanted), sizeof(SegmentControl) + at * sizeof(AttachmentRecord)) != wanted) break;
+        if (platform::read_at(fd, part, static_cast<std::size_t>(wanted),
+                              sizeof(SegmentControl) + at * sizeof(AttachmentRecord)) != wanted)
+            break;
         for (std::uint32_t i = 0; i < count; ++i)
-            if (part[i].life.load_relaxed() != 0 && watch.is_alive(part[i].life.load_relaxed())) status.attachments += part[i].maps.load_relaxed();
+            if (part[i].life.load_relaxed() != 0 && watch.is_alive(part[i].life.load_relaxed()))
+                status.attachments += part[i].maps.load_relaxed();
     }
     return status;
 }
@@ -243,12 +250,15 @@ Outcome<> Segment::set_locked(platform::ThreadState& thread, bool locked) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
     if (is_huge()) return platform::done();  // as the kernel: such memory is never swapped
-    if (locked) control().flags.or_release(kSegmentLocked);
-    else control().flags.and_release(~kSegmentLocked);
+    if (locked)
+        control().flags.or_release(kSegmentLocked);
+    else
+        control().flags.and_release(~kSegmentLocked);
     return platform::done();
 }
 
-Outcome<> Segment::set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid, std::uint32_t mode) {
+Outcome<> Segment::set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid,
+                                  std::uint32_t mode) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
     if (auto set = SysvRegistry::set_permission(fd, data_fd, control().header, uid, gid, mode, true); !set) return set;
@@ -273,7 +283,8 @@ struct Making {
 // Whether the machine has such huge pages, and enough: it is asked with a mapping of its own that is given back at once.
 Outcome<> probe_huge_pages(std::uint64_t size_bytes, int flags) {
     const int log = static_cast<int>(static_cast<unsigned>(flags) >> 26 & 0x3f);
-    const int map_flags = MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | log << 26 | ((flags & SHM_NORESERVE) != 0 ? MAP_NORESERVE : 0);
+    const int map_flags =
+        MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | log << 26 | ((flags & SHM_NORESERVE) != 0 ? MAP_NORESERVE : 0);
     const long at = platform::system_call(SYS_mmap, 0, size_bytes, PROT_READ | PROT_WRITE, map_flags, -1, 0);
     if (at < 0 && at > -4096) return Fault{static_cast<int>(-at), "the machine has no such huge pages to give"};
     // The kernel rounds the length up itself, but munmap takes whole huge pages only.
@@ -297,9 +308,12 @@ Outcome<> reserve_all(int fd, std::uint64_t bytes) {
     for (std::uint64_t done = 0; done < bytes;) {
         const std::uint64_t now = bytes - done < part ? bytes - done : part;
         const int rc = platform::reserve_bytes(fd, done, now);
-        if (rc == 0) done += now;
-        else if (rc != -EINTR) return rc == -ENOSPC ? kFull : Fault{-rc == EFBIG ? ENOMEM : -rc};
-        else if (part > 65536) part /= 2;
+        if (rc == 0)
+            done += now;
+        else if (rc != -EINTR)
+            return rc == -ENOSPC ? kFull : Fault{-rc == EFBIG ? ENOMEM : -rc};
+        else if (part > 65536)
+            part /= 2;
     }
     return platform::done();
 }
@@ -329,11 +343,13 @@ Outcome<> make_data(Making& making) {
 Outcome<memory::ObjectHeader*> build(void* context, int fd) {
     Making& making = *static_cast<Making*>(context);
     const std::uint64_t size = making.size_bytes;
-    if (size == 0 || size > making.limits.shmmax || size > INT64_MAX) return Fault{EINVAL, "the size is not one that this domain allows"};
+    if (size == 0 || size > making.limits.shmmax || size > INT64_MAX)
+        return Fault{EINVAL, "the size is not one that this domain allows"};
     const std::uint64_t pages = (size - 1) / kSegmentPageBytes + 1;
     if (making.limits.shmall < SysvLimits{}.shmall) {
         const std::uint64_t taken = segment_totals(making.domain, making.registry).pages;
-        if (taken > making.limits.shmall || pages > making.limits.shmall - taken) return Fault{ENOSPC, "the limit of shared memory is reached (shmall)"};
+        if (taken > making.limits.shmall || pages > making.limits.shmall - taken)
+            return Fault{ENOSPC, "the limit of shared memory is reached (shmall)"};
     }
     std::uint32_t kept_flags = (making.flags & SHM_NORESERVE) != 0 ? kSegmentUnreserved : 0;
     if ((making.flags & SHM_HUGETLB) != 0) {
@@ -357,20 +373,24 @@ Outcome<> fits(void* context, const SysvFile& existing) {
     return platform::done();
 }
 
-int companion(void* context) { return static_cast<Making*>(context)->data.fd(); }
+int companion(void* context) {
+    return static_cast<Making*>(context)->data.fd();
+}
 
 }  // namespace
 
 Outcome<int> get_segment(const Domain& domain, SysvRegistry& registry, std::uint32_t key, std::uint64_t size_bytes, int flags) {
     Making making{domain, registry, size_bytes, flags, SysvLimits::of(domain), {}, {}};
     if (key == 0 || (flags & IPC_CREAT) != 0) sweep_segments(domain, registry, nullptr);
-    auto found = registry.get(SysvKind::shm, key, flags, making.limits.shmmni, SysvMaker{&build, &fits, &companion, &making, true});
+    auto found =
+        registry.get(SysvKind::shm, key, flags, making.limits.shmmni, SysvMaker{&build, &fits, &companion, &making, true});
     if (!found) return found.fault();
     return found->id;
 }
 
 void sweep_segments(const Domain& domain, SysvRegistry& registry, const Life* own) {
-    for (int index = registry.next_marked(SysvKind::shm, 0); index >= 0; index = registry.next_marked(SysvKind::shm, static_cast<std::uint32_t>(index) + 1)) {
+    for (int index = registry.next_marked(SysvKind::shm, 0); index >= 0;
+         index = registry.next_marked(SysvKind::shm, static_cast<std::uint32_t>(index) + 1)) {
         const auto place = static_cast<std::uint32_t>(index);
         if (registry.clear_leftover(SysvKind::shm, place)) {
             registry.unmark(SysvKind::shm, place);
@@ -393,11 +413,14 @@ SegmentTotals segment_totals(const Domain&, SysvRegistry& registry) {
         if (!file) continue;
         ++totals.segments;
         std::uint64_t size_bytes = 0;
-        if (platform::read_at(file->file.fd(), &size_bytes, sizeof size_bytes, offsetof(SegmentControl, size_bytes)) == static_cast<long>(sizeof size_bytes) && size_bytes != 0)
+        if (platform::read_at(file->file.fd(), &size_bytes, sizeof size_bytes, offsetof(SegmentControl, size_bytes)) ==
+                static_cast<long>(sizeof size_bytes) &&
+            size_bytes != 0)
             totals.pages += (size_bytes - 1) / kSegmentPageBytes + 1;
         auto data = registry.open_companion(SysvKind::shm, place, O_PATH);
         struct stat status;
-        if (data && platform::file_status(data->fd(), &status) == 0) totals.resident_pages += static_cast<std::uint64_t>(status.st_blocks) / (kSegmentPageBytes / 512);
+        if (data && platform::file_status(data->fd(), &status) == 0)
+            totals.resident_pages += static_cast<std::uint64_t>(status.st_blocks) / (kSegmentPageBytes / 512);
     }
     return totals;
 }

@@ -62,11 +62,13 @@ public:
     bool owns(const struct stat& data) const { return data.st_ino == data_inode_ && data.st_dev == data_device_; }
 
     // A record for `maps` mappings of a life, whose number comes back. Errors: EIDRM destroyed meanwhile, ENOMEM.
-    platform::Outcome<std::uint32_t> take_record(platform::ThreadState& thread, std::uint64_t life, std::uint32_t pid, MapsChange change, LifeWatch& watch);
+    platform::Outcome<std::uint32_t> take_record(platform::ThreadState& thread, std::uint64_t life, std::uint32_t pid,
+                                                 MapsChange change, LifeWatch& watch);
     // Changes the record's count. A record that comes to 0 is given back (kNoRecord from then on). True: the segment was to be
     // destroyed after its last detach, and is now: the caller removes its names.
     static constexpr std::uint32_t kNoRecord = ~0u;
-    platform::Outcome<bool> change_maps(platform::ThreadState& thread, std::uint32_t& record, std::uint64_t life, std::uint32_t pid, MapsChange change, LifeWatch& watch);
+    platform::Outcome<bool> change_maps(platform::ThreadState& thread, std::uint32_t& record, std::uint64_t life,
+                                        std::uint32_t pid, MapsChange change, LifeWatch& watch);
     // The record goes over to another life and process: a descriptor was lost and the life with it, or the child has come to be.
     void renew_record(std::uint32_t record, std::uint64_t old_life, std::uint64_t new_life, std::uint32_t pid);
 
@@ -81,7 +83,8 @@ public:
     bool bury_if_deserted(platform::ThreadState& thread, LifeWatch& watch, SysvRegistry& registry);
     // SHM_LOCK, SHM_UNLOCK; IPC_SET. Errors: EIDRM, EINVAL.
     platform::Outcome<> set_locked(platform::ThreadState& thread, bool locked);
-    platform::Outcome<> set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid, std::uint32_t mode);
+    platform::Outcome<> set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid,
+                                       std::uint32_t mode);
 
 private:
     SegmentControl& control() const { return *reinterpret_cast<SegmentControl*>(mapping_->start()); }
@@ -102,7 +105,8 @@ private:
 };
 
 // shmget. Errors: EINVAL, ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM, as the kernel's.
-platform::Outcome<int> get_segment(const Domain& domain, SysvRegistry& registry, std::uint32_t key, std::uint64_t size_bytes, int flags);
+platform::Outcome<int> get_segment(const Domain& domain, SysvRegistry& registry, std::uint32_t key, std::uint64_t size_bytes,
+                                   int flags);
 
 // Destroys what is marked for destruction and deserted, since its last user was killed.
 void sweep_segments(const Domain& domain, SysvRegistry& registry, const Life* own);

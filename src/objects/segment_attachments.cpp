@@ -13,12 +13,16 @@ namespace {
 
 constexpr std::uintptr_t kPageBytes = 4096;
 constexpr std::uint32_t kFirstPieces = 64;
-constexpr int kFixedNoReplace = 0x100000;  // MAP_FIXED_NOREPLACE, Linux 4.17
-constexpr int kHugePageAdvice = 14;        // MADV_HUGEPAGE
-constexpr int kMayMove = 1, kMoveFixed = 2, kKeepOld = 4;  // MREMAP_*
+constexpr int kFixedNoReplace = 0x100000;                  // MAP_FIXED_NOREPLACE, Linux 4.17
+constexpr int kHugePageAdvice = 14;                        // MADV_HUGEPAGE
+constexpr int kMoveFixed = 2, kKeepOld = 4;  // MREMAP_FIXED, MREMAP_DONTUNMAP
 
-std::uintptr_t round_up(std::uintptr_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
-bool failed(long result) { return result < 0 && result > -4096; }
+std::uintptr_t round_up(std::uintptr_t bytes) {
+    return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
+bool failed(long result) {
+    return result < 0 && result > -4096;
+}
 
 }  // namespace
 
@@ -156,7 +160,8 @@ Outcome<> Attachments::prepare(Domain& domain, ThreadState& thread) {
             attached.segment.renew_record(attached.record, old_number, life_.number(), pid);
             return;
         }
-        auto record = attached.segment.take_record(thread, life_.number(), pid, MapsChange{static_cast<std::int32_t>(attached.pieces), false, false}, watch);
+        auto record = attached.segment.take_record(thread, life_.number(), pid,
+                                                   MapsChange{static_cast<std::int32_t>(attached.pieces), false, false}, watch);
         attached.record = record ? *record : Segment::kNoRecord;
     });
     return platform::done();
@@ -173,8 +178,11 @@ void Attachments::recount(std::uint32_t number, MapsChange change, ThreadState& 
     auto domain = domain_source_(false);
     if (domain && attached->record != Segment::kNoRecord) {
         LifeWatch watch(**domain, &life_);
-        auto destroyed = attached->segment.change_maps(thread, attached->record, life_.number(), platform::process_id_of(thread), change, watch);
-        if (destroyed && *destroyed) registry_source_(**domain).remove_names(SysvKind::shm, attached->segment.id(), attached->segment.header().key.load_relaxed());
+        auto destroyed = attached->segment.change_maps(thread, attached->record, life_.number(), platform::process_id_of(thread),
+                                                       change, watch);
+        if (destroyed && *destroyed)
+            registry_source_(**domain).remove_names(SysvKind::shm, attached->segment.id(),
+                                                    attached->segment.header().key.load_relaxed());
     }
     if (attached->pieces == 0) attached->segment.close();
 }
@@ -189,13 +197,15 @@ Outcome<long> Attachments::map_data(const SysvRegistry& registry, const Segment&
     struct stat status;
     if (const int rc = platform::file_status(data->fd(), &status); rc < 0) return Fault{-rc};
     if (!segment.owns(status)) return Fault{EIDRM, "the segment was removed"};
-    if (static_cast<std::uint64_t>(status.st_size) < segment.size_bytes()) return Fault{EINVAL, "the segment's data file was cut short"};
+    if (static_cast<std::uint64_t>(status.st_size) < segment.size_bytes())
+        return Fault{EINVAL, "the segment's data file was cut short"};
     const int protection = PROT_READ | (read_only ? 0 : PROT_WRITE) | ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0);
     int map_flags = MAP_SHARED | (flags & kFixedNoReplace);
     if (fixed) map_flags |= MAP_FIXED;
     const long at = platform::system_call(SYS_mmap, address, segment.size_bytes(), protection, map_flags, data->fd(), 0);
     if (at == -EEXIST) return Fault{EINVAL, "something is mapped there already"};
-    if (failed(at)) return Fault{at == -EPERM && (flags & SHM_EXEC) != 0 ? EACCES : static_cast<int>(-at), "the segment cannot be mapped"};
+    if (failed(at))
+        return Fault{at == -EPERM && (flags & SHM_EXEC) != 0 ? EACCES : static_cast<int>(-at), "the segment cannot be mapped"};
     if ((flags & kFixedNoReplace) != 0 && static_cast<std::uintptr_t>(at) != address) {  // an older kernel takes it for a hint
         platform::unmap(reinterpret_cast<void*>(at), segment.size_bytes());
         return Fault{EINVAL, "something is mapped there already"};
@@ -246,10 +256,13 @@ Outcome<void*> Attachments::attach(int id, std::uintptr_t address, int flags) {
     const std::uint32_t pid = platform::process_id_of(thread);
     LifeWatch watch(**domain, &life_);
     if (attached.record == Segment::kNoRecord) {
-        auto record = attached.segment.take_record(thread, life_.number(), pid, MapsChange{static_cast<std::int32_t>(attached.pieces) + 1, false, false}, watch);
+        auto record = attached.segment.take_record(
+            thread, life_.number(), pid, MapsChange{static_cast<std::int32_t>(attached.pieces) + 1, false, false}, watch);
         if (!record) return give_up(record.fault());
         attached.record = *record;
-    } else if (auto counted = attached.segment.change_maps(thread, attached.record, life_.number(), pid, MapsChange{1, false, false}, watch); !counted) {
+    } else if (auto counted =
+                   attached.segment.change_maps(thread, attached.record, life_.number(), pid, MapsChange{1, false, false}, watch);
+               !counted) {
         return give_up(counted.fault());
     }
     MUSTER_CRASH_POINT("segment.counted");
@@ -260,7 +273,8 @@ Outcome<void*> Attachments::attach(int id, std::uintptr_t address, int flags) {
         return at.fault();
     }
     const auto start = static_cast<std::uintptr_t>(*at);
-    const auto protection = static_cast<std::uint32_t>(PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) | ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0));
+    const auto protection = static_cast<std::uint32_t>(PROT_READ | ((flags & SHM_RDONLY) != 0 ? 0 : PROT_WRITE) |
+                                                       ((flags & SHM_EXEC) != 0 ? PROT_EXEC : 0));
     ++attached.pieces;  // keeps the entry while what stood there is cut
     if ((flags & SHM_REMAP) != 0) cut(start, start + bytes, thread);
     --attached.pieces;
@@ -280,7 +294,8 @@ Outcome<> Attachments::detach(std::uintptr_t address) {
     const Piece* lowest = nullptr;
     for (std::uint32_t i = 0; i < pieces_count_; ++i) {
         const Piece& piece = pieces_[i];
-        if (piece.start >= address && piece.start - address == piece.offset && (lowest == nullptr || piece.start < lowest->start)) lowest = &piece;
+        if (piece.start >= address && piece.start - address == piece.offset && (lowest == nullptr || piece.start < lowest->start))
+            lowest = &piece;
     }
     if (lowest == nullptr) return kNothing;
     const Piece first = *lowest;
@@ -360,8 +375,8 @@ long Attachments::map_over(std::uintptr_t start, std::size_t bytes, int protecti
     return at;
 }
 
-// SOURCE vma_modify() of the kernel: a piece that changes as a whole stays one; a part of it joins a neighbour of the same attach that
-// has the new protection already; otherwise it is split. Pieces never merge, since a segment's mappings are counted.
+// SOURCE vma_modify() of the kernel: a piece that changes as a whole stays one; a part of it joins a neighbour of the same attach
+// that has the new protection already; otherwise it is split. Pieces never merge, since a segment's mappings are counted.
 long Attachments::protect(std::uintptr_t start, std::size_t bytes, int protection) {
     const Hold hold(*this);
     prepare_if_forked(hold.thread());
@@ -373,7 +388,8 @@ long Attachments::protect(std::uintptr_t start, std::size_t bytes, int protectio
     for (std::uintptr_t from = start; from < end;) {
         std::uint32_t at = pieces_count_;  // the lowest piece from `from` on
         for (std::uint32_t i = 0; i < pieces_count_; ++i)
-            if (pieces_[i].end > from && pieces_[i].start < end && (at == pieces_count_ || pieces_[i].start < pieces_[at].start)) at = i;
+            if (pieces_[i].end > from && pieces_[i].start < end && (at == pieces_count_ || pieces_[i].start < pieces_[at].start))
+                at = i;
         if (at == pieces_count_) break;
         Piece& piece = pieces_[at];
         const Piece whole = piece;
@@ -450,8 +466,10 @@ long Attachments::remap(std::uintptr_t start, std::size_t old_bytes, std::size_t
     std::uint32_t source = 0;
     while (source < pieces_count_ && !pieces_[source].holds(start)) ++source;
     if (to == start && (flags & kMoveFixed) == 0) {
-        if (to_end < old_end) cut(to_end, old_end, thread);
-        else if (source < pieces_count_ && pieces_[source].end == old_end) pieces_[source].end = to_end;
+        if (to_end < old_end)
+            cut(to_end, old_end, thread);
+        else if (source < pieces_count_ && pieces_[source].end == old_end)
+            pieces_[source].end = to_end;
         update_range();
         return at;
     }
@@ -487,7 +505,9 @@ void Attachments::before_fork() {
             const std::uint32_t pid = platform::process_id_of(thread);
             for_each_attached([&](Attached& attached) {
                 attached.child_maps = attached.pieces;
-                auto record = attached.segment.take_record(thread, child_life_.number(), pid, MapsChange{static_cast<std::int32_t>(attached.pieces), true, false}, watch);
+                auto record =
+                    attached.segment.take_record(thread, child_life_.number(), pid,
+                                                 MapsChange{static_cast<std::int32_t>(attached.pieces), true, false}, watch);
                 attached.child_record = record ? *record : Segment::kNoRecord;
             });
             MUSTER_CRASH_POINT("segment.child_counted");

@@ -56,7 +56,9 @@ public:
     // The end of the process, as far as it is seen: segments that wait for their last detach go now.
     void leave();
     // Whether the descriptor is the library's own.
-    bool is_life_descriptor(int fd) const { return fd >= 0 && (fd == life_fd_.load(std::memory_order_relaxed) || fd == child_fd_.load(std::memory_order_relaxed)); }
+    bool is_life_descriptor(int fd) const {
+        return fd >= 0 && (fd == life_fd_.load(std::memory_order_relaxed) || fd == child_fd_.load(std::memory_order_relaxed));
+    }
 
 private:
     static constexpr std::uintptr_t kNowhere = ~std::uintptr_t{0};
@@ -71,9 +73,9 @@ private:
     };
     struct Piece {
         std::uintptr_t start, end;
-        std::uint64_t offset;     // bytes into the segment
-        std::uint64_t attach;     // which attach it comes from
-        std::uint32_t segment;    // number in the table
+        std::uint64_t offset;   // bytes into the segment
+        std::uint64_t attach;   // which attach it comes from
+        std::uint32_t segment;  // number in the table
         std::uint32_t protection;
         bool holds(std::uintptr_t address) const { return address >= start && address < end; }
     };
@@ -92,7 +94,8 @@ private:
         bool nested_ = false;
     };
 
-    platform::Outcome<> prepare(Domain& domain, platform::ThreadState& thread);  // a life of this very image, all records under it
+    platform::Outcome<> prepare(Domain& domain,
+                                platform::ThreadState& thread);  // a life of this very image, all records under it
     void prepare_if_forked(platform::ThreadState& thread);
     template <class Act>
     void for_each_attached(Act act);

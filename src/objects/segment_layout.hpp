@@ -36,10 +36,10 @@ inline constexpr std::uint64_t kSegmentMagic = 0x31474553'5352554dULL;  // "MURS
 inline constexpr std::uint32_t kSegmentFormat = 1;
 
 // SOURCE <sys/shm.h>: the numbers that IPC_STAT shows beside the mode.
-inline constexpr std::uint32_t kSegmentDestroy = 01000;   // SHM_DEST
-inline constexpr std::uint32_t kSegmentLocked = 02000;    // SHM_LOCKED
+inline constexpr std::uint32_t kSegmentDestroy = 01000;  // SHM_DEST
+inline constexpr std::uint32_t kSegmentLocked = 02000;   // SHM_LOCKED
 inline constexpr std::uint32_t kSegmentShown = kSegmentDestroy | kSegmentLocked;
-inline constexpr std::uint32_t kSegmentHuge = 1u << 16;       // asked for with SHM_HUGETLB
+inline constexpr std::uint32_t kSegmentHuge = 1u << 16;        // asked for with SHM_HUGETLB
 inline constexpr std::uint32_t kSegmentUnreserved = 1u << 17;  // asked for with SHM_NORESERVE
 
 struct AttachmentRecord {
@@ -68,17 +68,19 @@ struct SegmentControl {
 };
 static_assert(memory::ShmLayout<SegmentControl>);
 static_assert(sizeof(SegmentControl) == 256);
-static_assert(offsetof(SegmentControl, lock) == 160 && offsetof(SegmentControl, attached_s) == 176 && offsetof(SegmentControl, records_used) == 200);
+static_assert(offsetof(SegmentControl, lock) == 160 && offsetof(SegmentControl, attached_s) == 176 &&
+              offsetof(SegmentControl, records_used) == 200);
 
 inline constexpr std::uint64_t kSegmentControlBytes = std::uint64_t{1} << 20;
 inline constexpr std::uint32_t kAttachmentRecords = (kSegmentControlBytes - sizeof(SegmentControl)) / sizeof(AttachmentRecord);
 inline constexpr std::uint32_t kSegmentPageBytes = 4096;
 constexpr std::uint32_t records_in_pages(std::uint32_t pages) {
-    return static_cast<std::uint32_t>((std::uint64_t{pages} * kSegmentPageBytes - sizeof(SegmentControl)) / sizeof(AttachmentRecord));
+    return static_cast<std::uint32_t>((std::uint64_t{pages} * kSegmentPageBytes - sizeof(SegmentControl)) /
+                                      sizeof(AttachmentRecord));
 }
 
-inline constexpr std::uint32_t kSegmentFingerprint =
-    memory::fingerprint_of({sizeof(SegmentControl), sizeof(AttachmentRecord), offsetof(SegmentControl, lock), offsetof(SegmentControl, flags),
-                            offsetof(SegmentControl, attached_s), offsetof(SegmentControl, records_used), kSegmentControlBytes});
+inline constexpr std::uint32_t kSegmentFingerprint = memory::fingerprint_of(
+    {sizeof(SegmentControl), sizeof(AttachmentRecord), offsetof(SegmentControl, lock), offsetof(SegmentControl, flags),
+     offsetof(SegmentControl, attached_s), offsetof(SegmentControl, records_used), kSegmentControlBytes});
 
 }  // namespace muster::objects

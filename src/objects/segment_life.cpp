@@ -37,7 +37,8 @@ Outcome<File> open_or_make(const Domain& domain) {
         auto file = domain.create_nameless(0600, &granted);
         if (!file) return file.fault();
         if (domain.shared()) platform::change_mode(file->fd(), 0666);
-        if (auto published = domain.publish(file->fd(), kLifeName); !published && published.fault().errno_value != EEXIST) return published.fault();
+        if (auto published = domain.publish(file->fd(), kLifeName); !published && published.fault().errno_value != EEXIST)
+            return published.fault();
     }
     return Fault{EAGAIN, "the domain's life file is removed again and again"};
 }

@@ -149,6 +149,60 @@ Outcome<> SemaphoreSet::locked(platform::ThreadState& thread, ProcessLives* live
     return body();
 }
 
+// A change while nobody sleeps: what SemaphoreChange does, at the shortest. Results as of SemaphoreChange::perform(); what has been
+// staged when an operation fails is never looked at again.
+int SemaphoreSet::operate_alone(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking) {
+    SemaphoreHeader& header = *header_;
+    const std::uint32_t change = header.change.load_relaxed() + 1 != 0 ? header.change.load_relaxed() + 1 : 1;
+    header.change.store_relaxed(change);
+    std::uint32_t staged = 0, adjusted = 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const SemaphoreOp op = ops[i];
+        Semaphore& each = semaphore(op.number);
+        std::uint64_t word;
+        if (each.stage.load_relaxed() == change) {
+            word = each.staged.load_relaxed();
+        } else {
+            word = each.word.load_relaxed();
+            while (__builtin_expect((word & kFree) != 0, 0))
+                if (each.word.compare_exchange(word, word & ~kFree)) word &= ~kFree;
+            each.stage.store_relaxed(change);
+            semaphore(staged++).logged.store_relaxed(op.number);  // at most one entry a semaphore
+        }
+        const int value = static_cast<int>(value_of(word)), next = value + op.amount;
+        if (op.amount == 0 ? value != 0 : next < 0) {
+            blocking = i;
+            return op.must_not_wait() ? -EAGAIN : 1;
+        }
+        if (next > static_cast<int>(kSemaphoreValueMax)) return -ERANGE;
+        if (op.has_undo() && op.amount != 0 && record != 0) {
+            std::uint32_t entry = adjusted;
+            if (__builtin_expect((word & kAdjustStaged) != 0, 0))
+                for (entry = 0; (logs().adjust[entry].load_relaxed() >> 16 & 0xffff) != op.number; ++entry)
+                    if (entry + 1 >= adjusted) return -ERANGE;  // damaged
+            const std::uint64_t before = entry < adjusted ? logs().adjust[entry].load_relaxed() : adjust(record - 1, op.number).load_relaxed();
+            const int amount = static_cast<std::int16_t>(before & 0xffff) - op.amount;
+            if (amount < -kSemaphoreAdjustMax - 1 || amount > kSemaphoreAdjustMax) return -ERANGE;
+            logs().adjust[entry].store_relaxed(static_cast<std::uint64_t>(record - 1) << 32 | static_cast<std::uint64_t>(op.number) << 16 | static_cast<std::uint16_t>(amount));
+            if (entry == adjusted) ++adjusted;
+            word |= kAdjustStaged;
+        }
+        each.staged.store_relaxed(with_pid(with_value(word, static_cast<std::uint32_t>(next)), pid));
+    }
+    header.staged.store_relaxed(staged);
+    header.adjusted.store_relaxed(adjusted);
+    header.given.store_relaxed(0);
+    header.clear.store_relaxed(kClearNothing);
+    header.operated.store_relaxed(ops[0].number + 1u);
+    header.operated_s.store_relaxed(platform::realtime_s());
+    MUSTER_CRASH_POINT("semaphore.alone.staged");
+    // COMMIT: all of it is so from this store on.
+    header.state.store_release(kJournalCommitted);
+    MUSTER_CRASH_POINT("semaphore.alone.committed");
+    apply();
+    return 0;
+}
+
 // One operation on a semaphore that nobody sleeps on and nobody has adjustments for: the word is all there is to change.
 // After a while of such operations the lock is not needed for it any more.
 constexpr std::uint32_t kQuietOperations = 16;
@@ -179,6 +233,13 @@ Outcome<> SemaphoreSet::operate_locked(const SemaphoreOp* ops, std::uint32_t cou
         return platform::done();
     }
     first.quiet.store_relaxed(0);
+    if (header_->sleepers.load_relaxed() == 0) {
+        const int rc = operate_alone(ops, count, record, pid, blocking);
+        if (rc == 0) return platform::done();
+        waits = rc > 0;
+        if (waits) return platform::done();
+        return Fault{-rc, rc == -EAGAIN ? "the operation would have to wait" : "a semaphore's value or adjustment would exceed its limits"};
+    }
     SemaphoreChange change(*this, lock != nullptr ? SemaphoreChange::Held::by_thread : SemaphoreChange::Held::by_actor);
     const int rc = change.perform(ops, count, record, blocking);
     if (rc < 0) return Fault{-rc, rc == -EAGAIN ? "the operation would have to wait" : "a semaphore's value or adjustment would exceed its limits"};

@@ -135,6 +135,7 @@ private:
     platform::Outcome<std::uint32_t> own_record(platform::ThreadState& thread, ProcessLives& lives);
     platform::Outcome<> operate_locked(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking, bool& waits,
                                        sync::ThreadLock* lock);
+    int operate_alone(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking);
     platform::Outcome<> operate_asleep(platform::ThreadState& thread, const SemaphoreOp* ops, std::uint32_t count, std::int64_t timeout_ns,
                                        ProcessLives& lives, bool has_undo);
     void see_to_watcher(std::uint32_t number, std::uint32_t record);

@@ -226,8 +226,11 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
     static std::atomic<bool> waitv_missing{false};
     std::int64_t pause_ns = kUnsureFirstNs;
     bool chosen = true;
+    bool answered = false;
+    std::uint32_t giver_cpu = 0;
     for (int turns = 0;;) {
         std::uint32_t word = mine.word.load_acquire();
+        if (state_of(word) != ActorState::handover) answered = false;
         switch (state_of(word)) {
             case ActorState::done:
                 result = set.waiter(me.number()).result.load_relaxed();
@@ -239,7 +242,12 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
             case ActorState::removed: return End::removed;
             case ActorState::handover:
                 // The giver woke us before it committed. It needs some nanoseconds more; should it be dead, the lock tells.
-                if (turns < kHandoverSpins && set.waiter(me.number()).result.load_relaxed() != platform::current_cpu()) {
+                if (!answered) {
+                    giver_cpu = set.waiter(me.number()).result.load_relaxed();
+                    set.waiter(me.number()).result.store_release(kAnswered);
+                    answered = true;
+                }
+                if (turns < kHandoverSpins && giver_cpu != platform::current_cpu()) {
                     ++turns;
                     platform::pause_cpu();
                 } else if (turns < kHandoverSpins + 4) {

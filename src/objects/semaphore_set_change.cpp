@@ -14,6 +14,10 @@ constexpr std::uint64_t adjust_entry(std::uint32_t record, std::uint32_t number,
     return static_cast<std::uint64_t>(record) << 32 | static_cast<std::uint64_t>(number) << 16 | static_cast<std::uint16_t>(value);
 }
 
+// A woken thread takes some tens of microseconds to run, and longer where others want the CPU.
+constexpr std::int64_t kAnswerNs = 100'000;
+constexpr std::int64_t kAnswerMostNs = 20'000'000;
+
 }  // namespace
 
 int SemaphoreChange::adjustment(std::uint32_t record, std::uint32_t number) {
@@ -22,6 +26,7 @@ int SemaphoreChange::adjustment(std::uint32_t record, std::uint32_t number) {
             const std::uint64_t logged = set_.logs().adjust[entry].load_relaxed();
             if (logged >> 16 == (static_cast<std::uint64_t>(record) << 16 | number)) return static_cast<std::int16_t>(logged & 0xffff);
         }
+    if (clear_ == kClearAll || (clear_ == kClearSemaphore && clear_which_ == number)) return 0;
     return static_cast<std::int16_t>(set_.adjust(record, number).load_relaxed());
 }
 
@@ -96,6 +101,20 @@ bool SemaphoreChange::call(std::uint32_t number, std::uint32_t word) {
     return true;
 }
 
+// A sleeper that nobody could wake may be stopped, in a handler or dead, or awake already, on its way to look: then it keeps its turn.
+bool SemaphoreChange::answers(std::uint32_t number) {
+    const std::int64_t start = platform::monotonic_ns();
+    for (int turns = 0;; ++turns) {
+        if (set_.waiter(number).result.load_acquire() == kAnswered) return true;
+        if ((set_.actor(number).life.load_acquire() & FUTEX_OWNER_DIED) != 0) return false;
+        platform::system_call(SYS_sched_yield);
+        if (turns % 32 != 31) continue;
+        const std::int64_t waited = platform::monotonic_ns() - start;
+        if (waited > kAnswerMostNs || (waited > kAnswerNs && !is_runnable(set_.actor(number).thread_id.load_relaxed())))
+            return set_.waiter(number).result.load_acquire() == kAnswered;
+    }
+}
+
 // Tries one sleeper's operations. If they can be performed, or fail for good, it is called before the commit: should we die
 // in between, it finds the lock orphaned and sees to everybody.
 SemaphoreChange::Served SemaphoreChange::serve(std::uint32_t number) {
@@ -127,7 +146,7 @@ SemaphoreChange::Served SemaphoreChange::serve(std::uint32_t number) {
         if (!sleeper.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
         word = with_state(word, ActorState::handover);
         MUSTER_CRASH_POINT("semaphore.serve.handover");
-        if (!asleep || call(number, word)) {
+        if (!asleep || call(number, word) || answers(number)) {
             MUSTER_CRASH_POINT("semaphore.serve.called");
             if (is_full) {
                 witness_ = number + 1;
@@ -137,7 +156,7 @@ SemaphoreChange::Served SemaphoreChange::serve(std::uint32_t number) {
             set_.logs().given[given_++].store_relaxed(number | static_cast<std::uint32_t>(-rc) << 16);
             return rc == 0 ? Served::done : Served::failed;
         }
-        // Stopped, in a handler, just dead, or not yet quite asleep: it has to ask again.
+        // It has to ask again.
         set_.unlink(number);
         sleeper.word.store_release(with_state(word, ActorState::retry));
         platform::futex_wake(sleeper.word.address(), 1);
@@ -253,7 +272,8 @@ int SemaphoreChange::commit() {
         const auto number = static_cast<std::uint32_t>(logged >> 16 & 0xffff);
         const auto record = static_cast<std::uint32_t>(logged >> 32);
         // Somebody asleep has to watch over who holds something from now on; told before the commit, as all sleepers.
-        if ((logged & 0xffff) != 0 && set_.semaphore(number).sleepers.load_relaxed() != 0 && set_.adjust(record, number).load_relaxed() == 0)
+        if ((logged & 0xffff) != 0 && set_.semaphore(number).sleepers.load_relaxed() != 0 &&
+            (clear_ != kClearNothing || set_.adjust(record, number).load_relaxed() == 0))
             set_.see_to_watcher(number, record);
     }
     header.staged.store_relaxed(staged_);

@@ -40,6 +40,7 @@ private:
     void revert(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record);
     Served serve(std::uint32_t actor);
     bool call(std::uint32_t actor, std::uint32_t word);
+    bool answers(std::uint32_t actor);
     bool serve_zero_waits(const SemaphoreOp* ops, std::uint32_t count);
     bool serve_zero_waits_of(std::uint32_t number);
     bool serve_alterations(std::uint32_t number);

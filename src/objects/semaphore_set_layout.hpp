@@ -83,7 +83,8 @@ static_assert(sizeof(Semaphore) == 64 && offsetof(Semaphore, first) == 32 && off
 //     16    4  next             lock: in its semaphore's list (1 + actor, 0 none)
 //     20    4  previous         lock
 //     24    4  alters           1 an operation changes a value, 0 all wait for zero
-//     28    4  result           lock: the errno value it is to return, 0 success; before that, in hand-over, the giver's CPU
+//     28    4  result           lock: the errno value it is to return, 0 success; before that, in hand-over, the giver's CPU,
+//                              or kAnswered from its own thread: it is awake and has seen it
 //     32   32  inline_ops       up to four operations; more are in the actor's vector page
 struct SemaphoreWaiter {
     memory::ShmU32 operations;
@@ -99,6 +100,7 @@ struct SemaphoreWaiter {
 static_assert(memory::ShmLayout<SemaphoreWaiter>);
 static_assert(sizeof(SemaphoreWaiter) == 64 && offsetof(SemaphoreWaiter, inline_ops) == 32);
 inline constexpr std::uint32_t kInlineOps = 4;
+inline constexpr std::uint32_t kAnswered = 0xfffffffe;
 
 // One process's adjustments, to be added at its end. Identity is (pid, start); pid 0: free, all adjustments zero. Lock held.
 //

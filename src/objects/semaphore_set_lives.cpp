@@ -119,6 +119,13 @@ Vital ask_for(const ProcessIdentity& process) {
     return any ? Vital::dying : Vital::gone;
 }
 
+bool is_runnable(std::uint32_t thread_id) {
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/%u/stat", thread_id);  // a thread's id leads to it, too
+    ThreadStatus status{};
+    return read_status(path, status) == 0 && (status.state == 'R' || status.state == 'D') && (status.flags & kExitingFlag) == 0;
+}
+
 Outcome<> ProcessLives::open(bool create) {
     if (is_open()) return platform::done();
     if (domain_.load(std::memory_order_acquire) == nullptr) return Fault{ENOENT, "no domain"};

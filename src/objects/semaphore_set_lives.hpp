@@ -28,6 +28,9 @@ enum class Vital { alive, dying, gone };
 // dying: it is not said yet, ask again within a millisecond.
 Vital ask_for(const ProcessIdentity& process);
 
+// Whether the thread is about to run, as far as /proc tells: not asleep, stopped or dead.
+bool is_runnable(std::uint32_t thread_id);
+
 class ProcessLives {
 public:
     ProcessLives() = default;

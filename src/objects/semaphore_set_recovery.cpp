@@ -30,6 +30,25 @@ void SemaphoreSet::apply() {
         semaphore(number).word.store_release(semaphore(number).staged.load_relaxed() & ~(kAdjustStaged | kFree));
     }
     MUSTER_CRASH_POINT("semaphore.apply.words");
+    // First what is cleared: sleepers that are served in the same change begin anew.
+    const std::uint32_t clear = header.clear.load_relaxed();
+    if (__builtin_expect(clear != kClearNothing, 0)) {
+        const std::uint32_t which = header.clear_which.load_relaxed();
+        bool any = false;
+        for (std::uint32_t record = 0; record < undos_high(); ++record) {
+            if (undo(record).active.load_relaxed() == 0 && !(clear == kClearRecord && record == which)) continue;
+            if (clear == kClearRecord && record != which) continue;
+            any = true;
+            if (clear == kClearSemaphore) {
+                if (which < semaphores_) adjust(record, which).store_relaxed(0);
+            } else {
+                for (std::uint32_t number = 0; number < semaphores_; ++number) adjust(record, number).store_relaxed(0);
+            }
+            if (clear == kClearRecord) undo(record).pid.store_release(0);
+        }
+        if (any) recount();
+        MUSTER_CRASH_POINT("semaphore.apply.cleared");
+    }
     const std::uint32_t adjusted = header.adjusted.load_relaxed();
     for (std::uint32_t entry = 0; entry < adjusted && entry < kLogEntriesMax; ++entry) {
         const std::uint64_t logged = logs().adjust[entry].load_relaxed();
@@ -53,26 +72,8 @@ void SemaphoreSet::apply() {
         }
     }
     MUSTER_CRASH_POINT("semaphore.apply.adjustments");
-    const std::uint32_t clear = header.clear.load_relaxed();
-    if (__builtin_expect(clear != kClearNothing, 0)) {
-        const std::uint32_t which = header.clear_which.load_relaxed();
-        bool any = false;
-        for (std::uint32_t record = 0; record < undos_high(); ++record) {
-            if (undo(record).active.load_relaxed() == 0 && !(clear == kClearRecord && record == which)) continue;
-            if (clear == kClearRecord && record != which) continue;
-            any = true;
-            if (clear == kClearSemaphore) {
-                if (which < semaphores_) adjust(record, which).store_relaxed(0);
-            } else {
-                for (std::uint32_t number = 0; number < semaphores_; ++number) adjust(record, number).store_relaxed(0);
-            }
-            if (clear == kClearRecord) undo(record).pid.store_release(0);
-        }
-        if (any) recount();
-    }
     if (const std::uint32_t operated = header.operated.load_relaxed(); operated != 0 && operated <= semaphores_)
         semaphore(operated - 1).operated_s.store_relaxed(header.operated_s.load_relaxed());
-    MUSTER_CRASH_POINT("semaphore.apply.cleared");
     const std::uint32_t given = header.given.load_relaxed();
     for (std::uint32_t entry = 0; entry < given && entry < kLogEntriesMax; ++entry) {
         const std::uint32_t logged = logs().given[entry].load_relaxed();

@@ -1,12 +1,11 @@
 #include "objects/sysv_registry.hpp"
 #include <sys/ipc.h>
 #include <sys/resource.h>
-#include <bit>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include "memory/mapping.hpp"
 #include "objects/permission.hpp"
+#include "objects/sysv_registry_inner.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/mapping_damage.hpp"
 #include "platform/process.hpp"
@@ -16,57 +15,17 @@ using memory::ObjectHeader;
 using platform::Fault;
 using platform::File;
 using platform::Outcome;
-
-// Which indexes are used, for all processes of the domain. A bit that is wrong costs time, never an object: the links decide.
-struct SysvRegistry::Hints {
-    std::uint64_t magic;
-    memory::ShmU64 cursor;  // sequence << 32 | the index after the last one given out
-    std::uint64_t reserved[6];
-    memory::ShmU64 used[kSysvIndexes / 64];
-    memory::ShmU64 marked[kSysvIndexes / 64];
-};
+using namespace sysv;
 
 namespace {
 
-constexpr const char* kKindNames[] = {"msg", "sem", "shm"};
-constexpr std::uint64_t kHintMagic = 0x31544e49'4852554dULL;  // "MURHINT1"
-constexpr std::uint64_t kHintFileBytes = 12288;
 constexpr std::uint64_t kPageBytes = 4096;
-constexpr std::uint32_t kCycleMin = 64;         // SOURCE the kernel's ipc_min_cycle: indexes go round at least that many
 constexpr unsigned kGenerationsMax = 1024;
 constexpr int kTries = 1000;
 
 // Bytes of an object's file that are locked, beyond any file's end.
 constexpr std::int64_t kNamesByte = (std::int64_t{1} << 62) + 1;  // by who unlinks its names, or links a generation above it
 constexpr std::int64_t kMakerByte = (std::int64_t{1} << 62) + 2;  // by its maker, until it is live
-
-struct Name {
-    char text[48];
-};
-
-const char* kind_name(SysvKind kind) { return kKindNames[static_cast<std::uint32_t>(kind) % 3]; }
-
-Name index_name(SysvKind kind, std::uint32_t index) {
-    Name name;
-    std::snprintf(name.text, sizeof name.text, "sysv/%s-%u", kind_name(kind), index);
-    return name;
-}
-Name companion_name(SysvKind kind, std::uint32_t index) {
-    Name name;
-    std::snprintf(name.text, sizeof name.text, "sysv/%s-%u.data", kind_name(kind), index);
-    return name;
-}
-Name hint_name(SysvKind kind) {
-    Name name;
-    std::snprintf(name.text, sizeof name.text, "sysv/.%s", kind_name(kind));
-    return name;
-}
-Name key_name(SysvKind kind, std::uint32_t key, unsigned generation) {
-    Name name;
-    if (generation == 0) std::snprintf(name.text, sizeof name.text, "key/%s-%08x", kind_name(kind), key);
-    else std::snprintf(name.text, sizeof name.text, "key/%s-%08x.%u", kind_name(kind), key, generation);
-    return name;
-}
 
 // A lock of the open description: gone when its holder is.
 int lock_byte(int fd, std::int64_t byte, short type) {
@@ -107,11 +66,6 @@ bool names_file(const Domain& domain, const char* name, int fd) {
            platform::file_status(fd, &opened) == 0 && named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
 }
 
-bool name_exists(const Domain& domain, const char* name) {
-    struct stat status;
-    return platform::file_status_at(domain.directory(), name, &status, AT_SYMLINK_NOFOLLOW) != -ENOENT;
-}
-
 bool read_header(int fd, ObjectHeader& header) {
     return platform::read_at(fd, &header, sizeof header, 0) == static_cast<long>(sizeof header);
 }
@@ -139,7 +93,9 @@ private:
     std::atomic<std::uint32_t> damaged_{0};
 };
 
-bool change_state(ObjectHeader& header, std::uint32_t from, std::uint32_t to) { return header.removed.compare_exchange(from, to); }
+bool change_state(ObjectHeader& header, std::uint32_t from, std::uint32_t to) {
+    return header.removed.compare_exchange(from, to);
+}
 
 }  // namespace
 
@@ -152,9 +108,10 @@ SysvLimits SysvLimits::of(const Domain& domain) {
         std::uint64_t* values[4];
     };
     const Place places[] = {
-        {"msgmax", {&limits.msgmax}}, {"msgmnb", {&limits.msgmnb}}, {"msgmni", {&limits.msgmni}},
-        {"sem", {&limits.semmsl, &limits.semmns, &limits.semopm, &limits.semmni}},
-        {"shmmax", {&limits.shmmax}}, {"shmall", {&limits.shmall}}, {"shmmni", {&limits.shmmni}},
+        {"msgmax", {&limits.msgmax}}, {"msgmnb", {&limits.msgmnb}},
+        {"msgmni", {&limits.msgmni}}, {"sem", {&limits.semmsl, &limits.semmns, &limits.semopm, &limits.semmni}},
+        {"shmmax", {&limits.shmmax}}, {"shmall", {&limits.shmall}},
+        {"shmmni", {&limits.shmmni}},
     };
     for (const Place& place : places) {
         File file(platform::open_at(all.fd(), place.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -173,18 +130,6 @@ SysvLimits SysvLimits::of(const Domain& domain) {
         }
     }
     return limits;
-}
-
-SysvRegistry::~SysvRegistry() {
-    for (std::atomic<int>& spare : spares_) {
-        const File closed(spare.exchange(-1));
-    }
-    for (HintPlace& place : hints_) {
-        Hints* mapped = place.mapped.load(std::memory_order_acquire);
-        if (mapped == nullptr) continue;
-        platform::unregister_shared_mapping(mapped);
-        platform::unmap(mapped, kHintFileBytes);
-    }
 }
 
 // ---- descriptors ----
@@ -250,7 +195,8 @@ struct SysvRegistry::KeyPlace {
     File below;  // the removed object's file at the generation below
 };
 
-Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t key, int flags, const SysvMaker& maker, KeyPlace& place) {
+Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t key, int flags, const SysvMaker& maker,
+                                                    KeyPlace& place) {
     place.below = File();
     for (unsigned generation = 0; generation < kGenerationsMax; ++generation) {
         const Name name = key_name(kind, key, generation);
@@ -260,7 +206,8 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
                 place.generation = generation;
                 return Fault{ENOENT, "there is no object of that key"};
             }
-            if (file.fault().errno_value == EACCES && (flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL)) return Fault{EEXIST, "there is an object of that key already"};
+            if (file.fault().errno_value == EACCES && (flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL))
+                return Fault{EEXIST, "there is an object of that key already"};
             return file.fault();
         }
         SysvFile found{std::move(*file), {}, -1};
@@ -276,7 +223,8 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
         }
         if (found.header.removed.load_relaxed() != kSysvRemoved && found.header.key.load_relaxed() == key) {
             found.id = sysv_id(found.header);
-            if ((flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL)) return Fault{EEXIST, "there is an object of that key already"};
+            if ((flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL))
+                return Fault{EEXIST, "there is an object of that key already"};
             if (maker.fits != nullptr)
                 if (auto fits = maker.fits(maker.context, found); !fits) return fits.fault();
             const auto wanted = static_cast<std::uint32_t>(flags >> 6 | flags >> 3 | flags) & 7;
@@ -288,7 +236,8 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
             NamesLock lock(fd);
             if (!lock) return Fault{EACCES, "a removed object's name is in the way, and somebody else's"};
             if (!names_file(domain_, name.text, fd)) return Fault{EAGAIN};
-            if (!name_exists(domain_, key_name(kind, key, generation + 1).text) && domain_.remove(name.text)) return Fault{EAGAIN};
+            if (!name_exists(domain_, key_name(kind, key, generation + 1).text) && domain_.remove(name.text))
+                return Fault{EAGAIN};
         }
         place.below = std::move(found.file);
     }
@@ -330,25 +279,6 @@ void SysvRegistry::unlink_key(SysvKind kind, int id, std::uint32_t key) {
 void SysvRegistry::release_key(SysvKind kind, int id, std::uint32_t key) {
     MUSTER_CRASH_POINT("sysv.key_cleared");
     unlink_key(kind, id, key);
-}
-
-void SysvRegistry::mark(SysvKind kind, std::uint32_t index) {
-    if (Hints* known = hints(kind)) known->marked[index / 64].or_release(std::uint64_t{1} << (index % 64));
-}
-
-void SysvRegistry::unmark(SysvKind kind, std::uint32_t index) {
-    if (Hints* known = hints(kind)) known->marked[index / 64].and_release(~(std::uint64_t{1} << (index % 64)));
-}
-
-int SysvRegistry::next_marked(SysvKind kind, std::uint32_t from) {
-    const Hints* known = hints(kind);
-    if (known == nullptr) return -1;
-    while (from < kSysvIndexes) {
-        const std::uint64_t rest = known->marked[from / 64].load_relaxed() & (~std::uint64_t{0} << (from % 64));  // relaxed: a hint
-        if (rest != 0) return static_cast<int>(from / 64 * 64) + std::countr_zero(rest);
-        from = from / 64 * 64 + 64;
-    }
-    return -1;
 }
 
 // ---- identifiers ----
@@ -433,181 +363,6 @@ void SysvRegistry::remove_names(SysvKind kind, int id, std::uint32_t key) {
     unmark(kind, index);
 }
 
-// ---- hints ----
-
-SysvRegistry::Hints* SysvRegistry::hints(SysvKind kind) {
-    HintPlace& place = hints_[static_cast<std::uint32_t>(kind) % 3];
-    if (place.damaged.load(std::memory_order_relaxed) != 0) return nullptr;
-    Hints* mapped = place.mapped.load(std::memory_order_acquire);
-    return mapped != nullptr ? mapped : map_hints(kind);
-}
-
-SysvRegistry::Hints* SysvRegistry::map_hints(SysvKind kind) {
-    HintPlace& place = hints_[static_cast<std::uint32_t>(kind) % 3];
-    const Name name = hint_name(kind);
-    auto file = open_name(name.text, O_RDWR);
-    const bool fresh = !file && file.fault().errno_value == ENOENT;
-    if (fresh) {
-        unsigned granted = 0;
-        file = domain_.create_nameless(0600, &granted);
-        if (!file) return nullptr;
-        if (domain_.shared()) platform::change_mode(file->fd(), 0666);
-        if (platform::truncate_file(file->fd(), kHintFileBytes) < 0 || platform::reserve_bytes(file->fd(), 0, kHintFileBytes) < 0) return nullptr;
-    }
-    if (!file) return nullptr;
-    struct stat status;
-    if (platform::file_status(file->fd(), &status) < 0 || !S_ISREG(status.st_mode) || status.st_size != static_cast<off_t>(kHintFileBytes)) return nullptr;
-    const long at = platform::map_shared(file->fd(), kHintFileBytes, true);
-    if (at < 0 && at > -4096) return nullptr;
-    auto* made = reinterpret_cast<Hints*>(at);
-    platform::register_shared_mapping(made, kHintFileBytes, &place.damaged);
-    const auto give_up = [made] {
-        platform::unregister_shared_mapping(made);
-        platform::unmap(made, kHintFileBytes);
-        return static_cast<Hints*>(nullptr);
-    };
-    if (fresh) {
-        made->magic = kHintMagic;
-        rebuild(kind, *made, false);
-        auto published = domain_.publish(file->fd(), name.text);
-        if (!published) {
-            give_up();
-            return published.fault().errno_value == EEXIST ? map_hints(kind) : nullptr;
-        }
-    } else if (made->magic != kHintMagic) {
-        return give_up();
-    }
-    Hints* before = nullptr;
-    if (place.mapped.compare_exchange_strong(before, made, std::memory_order_acq_rel)) return made;
-    give_up();
-    return before;
-}
-
-// SYNC-free on purpose: makers set the bit before and after they link, we look again after we cleared it.
-void SysvRegistry::free_index(SysvKind kind, Hints& hints, std::uint32_t index) {
-    const Name name = index_name(kind, index);
-    if (name_exists(domain_, name.text)) return;
-    const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-    hints.used[index / 64].and_release(~bit);
-    if (name_exists(domain_, name.text)) hints.used[index / 64].or_release(bit);
-}
-
-void SysvRegistry::rebuild(SysvKind kind, Hints& hints, bool clear_leftovers) {
-    std::uint64_t named[kSysvIndexes / 64] = {};
-    bool any = false;
-    for_each_entry(domain_.directory(), "sysv", [&](const char* name) {
-        if (std::strncmp(name, kind_name(kind), 3) != 0 || name[3] != '-' || name[4] < '0' || name[4] > '9') return true;
-        char* end = nullptr;
-        const unsigned long index = std::strtoul(name + 4, &end, 10);
-        if (*end != 0 || index >= kSysvIndexes) return true;
-        any = true;
-        named[index / 64] |= std::uint64_t{1} << (index % 64);
-        return true;
-    });
-    // Without the old cursor nobody knows which sequences were given out: go on where none was for long.
-    if (any && hints.cursor.load_relaxed() == 0)
-        hints.cursor.store_release((static_cast<std::uint64_t>(platform::realtime_coarse_s()) % kSysvSequences) << 32);
-    for (std::uint32_t index = 0; index < kSysvIndexes; ++index) {
-        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-        const bool exists = (named[index / 64] & bit) != 0;
-        if (exists && (!clear_leftovers || !clear_leftover(kind, index))) hints.used[index / 64].or_release(bit);
-        else if ((hints.used[index / 64].load_relaxed() & bit) != 0) free_index(kind, hints, index);
-    }
-}
-
-std::uint32_t SysvRegistry::count(SysvKind kind) {
-    std::uint32_t used = 0;
-    if (Hints* known = hints(kind)) {
-        for (const memory::ShmU64& word : known->used) used += static_cast<std::uint32_t>(std::popcount(word.load_relaxed()));
-        return used;
-    }
-    for (int index = highest_index(kind); index >= 0; --index) used += name_exists(domain_, index_name(kind, static_cast<std::uint32_t>(index)).text);
-    return used;
-}
-
-int SysvRegistry::highest_index(SysvKind kind) {
-    Hints local{};
-    Hints* known = hints(kind);
-    if (known == nullptr) {
-        known = &local;
-        rebuild(kind, local, false);
-    }
-    for (std::uint32_t at = kSysvIndexes / 64; at-- > 0;) {
-        for (std::uint64_t word = known->used[at].load_relaxed(); word != 0;) {
-            const int bit = 63 - std::countl_zero(word);
-            const std::uint32_t index = at * 64 + static_cast<std::uint32_t>(bit);
-            if (name_exists(domain_, index_name(kind, index).text)) return static_cast<int>(index);
-            free_index(kind, *known, index);
-            word &= ~(std::uint64_t{1} << bit);
-        }
-    }
-    return -1;
-}
-
-namespace {
-// The first index from `from` up to `end` whose bit is clear; `end` if there is none.
-std::uint32_t first_free(const memory::ShmU64* used, std::uint32_t from, std::uint32_t end) {
-    while (from < end) {
-        const std::uint64_t free_ones = ~used[from / 64].load_relaxed() & (~std::uint64_t{0} << (from % 64));  // relaxed: a hint
-        if (free_ones != 0) {
-            const std::uint32_t index = from / 64 * 64 + static_cast<std::uint32_t>(std::countr_zero(free_ones));
-            return index < end ? index : end;
-        }
-        from = from / 64 * 64 + 64;
-    }
-    return end;
-}
-}  // namespace
-
-Outcome<int> SysvRegistry::claim_index(SysvKind kind, int fd, ObjectHeader& header, std::uint64_t objects_max) {
-    const auto most = static_cast<std::uint32_t>(objects_max < kSysvIndexes ? objects_max : kSysvIndexes);
-    Hints local{};
-    Hints* known = hints(kind);
-    if (known == nullptr) {
-        known = &local;
-        rebuild(kind, local, false);
-    }
-    bool rebuilt = false;
-    for (std::uint32_t tries = 0; tries < 4 * kSysvIndexes; ++tries) {
-        std::uint32_t used = 0;
-        for (const memory::ShmU64& word : known->used) used += static_cast<std::uint32_t>(std::popcount(word.load_relaxed()));
-        // SOURCE ipc_idr_alloc() of the kernel: indexes go round a little more than as many as are used.
-        std::uint32_t span = used + used / 2 > kCycleMin ? used + used / 2 : kCycleMin;
-        if (span > most) span = most;
-        std::uint64_t cursor = known->cursor.load_acquire();
-        const std::uint32_t next = static_cast<std::uint32_t>(cursor) % kSysvIndexes;
-        std::uint32_t sequence = static_cast<std::uint32_t>(cursor >> 32) % kSysvSequences;
-        std::uint32_t index = used < most ? first_free(known->used, next, span) : span;
-        if (index >= span && used < most) index = first_free(known->used, 0, span);
-        if (index >= span && used < most) {
-            index = first_free(known->used, span, most);
-            span = most;
-        }
-        if (index >= span || used >= most) {
-            if (rebuilt) return Fault{ENOSPC, "the limit of objects of this kind is reached"};
-            rebuild(kind, *known, true);
-            rebuilt = true;
-            continue;
-        }
-        if (index < next) sequence = (sequence + 1) % kSysvSequences;
-        if (!known->cursor.compare_exchange(cursor, std::uint64_t{sequence} << 32 | (index + 1))) continue;
-        const std::uint64_t bit = std::uint64_t{1} << (index % 64);
-        known->used[index / 64].or_release(bit);
-        const int id = static_cast<int>(sequence * kSysvIndexes + index);
-        sysv_id_word(header).store_release(static_cast<std::uint32_t>(id));
-        const Name name = index_name(kind, index);
-        auto linked = domain_.publish(fd, name.text);
-        if (!linked && linked.fault().errno_value == EEXIST && clear_leftover(kind, index)) linked = domain_.publish(fd, name.text);
-        known->used[index / 64].or_release(bit);
-        if (linked) return id;
-        if (linked.fault().errno_value != EEXIST) {
-            free_index(kind, *known, index);
-            return linked.fault();
-        }
-    }
-    return Fault{ENOSPC, "no index can be had"};
-}
-
 // ---- making ----
 
 Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max,
@@ -655,7 +410,8 @@ Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key
     return Found{*id, true};
 }
 
-Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max, const SysvMaker& maker) {
+Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max,
+                                               const SysvMaker& maker) {
     keep_spares();
     KeyPlace place;
     for (int tries = 0; tries < kTries; ++tries) {
@@ -674,15 +430,16 @@ Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key,
 
 // ---- rights ----
 
-Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& header, std::uint32_t owner_uid, std::uint32_t owner_gid,
-                                       std::uint32_t mode, bool readable_by_all) {
+Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& header, std::uint32_t owner_uid,
+                                       std::uint32_t owner_gid, std::uint32_t mode, bool readable_by_all) {
     if (owner_uid == ~0u || owner_gid == ~0u) return Fault{EINVAL, "-1 is no user or group"};
     header.owner_uid.store_relaxed(owner_uid);  // relaxed: whoever asks for rights at this moment gets one answer or the other
     header.owner_gid.store_relaxed(owner_gid);
     header.mode.store_release(mode & 0777);
     const std::uint32_t creator_uid = header.creator_uid.load_relaxed(), creator_gid = header.creator_gid.load_relaxed();
     const auto fence = [&](int file, bool exact) {
-        if (platform::effective_user() == 0) platform::system_call(SYS_fchown, file, owner_uid, owner_gid);  // else it stays its creator's
+        if (platform::effective_user() == 0)
+            platform::system_call(SYS_fchown, file, owner_uid, owner_gid);  // else it stays its creator's
         struct stat status;
         if (platform::file_status(file, &status) < 0) return;
         const std::uint32_t bits = exact ? (mode & 0777) | 0600 : fence_mode(mode);

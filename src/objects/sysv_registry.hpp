@@ -32,10 +32,14 @@ namespace muster::objects {
 
 enum class SysvKind : std::uint32_t { msg = 0, sem = 1, shm = 2 };
 
-inline constexpr std::uint32_t kSysvIndexes = 32768;        // per kind, SOURCE the kernel's IPCMNI
-inline constexpr std::uint32_t kSysvSequences = 65536;      // an identifier is a non-negative int
-constexpr std::uint32_t sysv_index(int id) { return static_cast<std::uint32_t>(id) % kSysvIndexes; }
-constexpr std::uint32_t sysv_sequence(int id) { return static_cast<std::uint32_t>(id) / kSysvIndexes; }
+inline constexpr std::uint32_t kSysvIndexes = 32768;    // per kind, SOURCE the kernel's IPCMNI
+inline constexpr std::uint32_t kSysvSequences = 65536;  // an identifier is a non-negative int
+constexpr std::uint32_t sysv_index(int id) {
+    return static_cast<std::uint32_t>(id) % kSysvIndexes;
+}
+constexpr std::uint32_t sysv_sequence(int id) {
+    return static_cast<std::uint32_t>(id) / kSysvIndexes;
+}
 
 // What ObjectHeader::removed says of a System V object.
 inline constexpr std::uint32_t kSysvLive = 0;
@@ -43,9 +47,12 @@ inline constexpr std::uint32_t kSysvRemoved = 1;
 inline constexpr std::uint32_t kSysvPending = 2;  // its key is not linked yet: nobody but its maker knows it
 
 // The identifier's place in the header: the first of the reserved words.
-inline memory::ShmU32& sysv_id_word(memory::ObjectHeader& header) { return reinterpret_cast<memory::ShmU32&>(header.reserved[0]); }
+inline memory::ShmU32& sysv_id_word(memory::ObjectHeader& header) {
+    return reinterpret_cast<memory::ShmU32&>(header.reserved[0]);
+}
 inline int sysv_id(const memory::ObjectHeader& header) {
-    return static_cast<int>(reinterpret_cast<const memory::ShmU32&>(header.reserved[0]).load_relaxed());  // relaxed: written before its object was published
+    return static_cast<int>(reinterpret_cast<const memory::ShmU32&>(header.reserved[0])
+                                .load_relaxed());  // relaxed: written before its object was published
 }
 
 // Limits as /proc/sys/kernel shows them: text files in domain/limits of the same names, else the kernel's defaults.

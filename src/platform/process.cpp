@@ -29,9 +29,10 @@ std::uint64_t pid_namespace() {
     return file_status_at(AT_FDCWD, "/proc/self/ns/pid", &status, 0) == 0 ? status.st_ino : 0;
 }
 
-bool thread_exists(std::uint32_t thread_id) {
-    if (system_call(SYS_tkill, thread_id, 0) == -ESRCH) return false;
-    char path[32] = "/proc/";  // then the number and "/stat"
+namespace {
+// The state letter of /proc/<id>/stat; 0 where there is none to read. No snprintf: this runs inside critical sections.
+char thread_state(std::uint32_t thread_id) {
+    char path[32] = "/proc/";
     char digits[12];
     int count = 0;
     for (std::uint32_t rest = thread_id; count == 0 || rest != 0; rest /= 10) digits[count++] = static_cast<char>('0' + rest % 10);
@@ -39,13 +40,24 @@ bool thread_exists(std::uint32_t thread_id) {
     while (count > 0) *at++ = digits[--count];
     for (const char* tail = "/stat"; (*at++ = *tail) != 0; ++tail) {}
     File file(open_at(AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
-    char text[512];
-    const long got = file.fd() >= 0 ? read_file(file.fd(), text, sizeof text) : 0;
-    // "pid (name) S …": the name may hold anything, the state follows the last parenthesis.
+    if (file.fd() < 0) return 0;
+    char text[64];  // "id (name of at most 15 characters) S": the name may hold anything, the state follows its end
+    const long got = read_file(file.fd(), text, sizeof text);
     long close = got - 1;
     while (close >= 0 && text[close] != ')') --close;
-    if (close < 0 || close + 2 >= got) return true;  // no /proc: nothing says that it is dead
-    return text[close + 2] != 'Z' && text[close + 2] != 'X';
+    return close >= 0 && close + 2 < got ? text[close + 2] : static_cast<char>(0);
+}
+}  // namespace
+
+bool thread_exists(std::uint32_t thread_id) {
+    if (system_call(SYS_tkill, thread_id, 0) == -ESRCH) return false;
+    const char state = thread_state(thread_id);
+    return state != 'Z' && state != 'X';
+}
+
+bool thread_stopped(std::uint32_t thread_id) {
+    const char state = thread_state(thread_id);
+    return state == 'T' || state == 't' || state == 'Z' || state == 'X' || state == 0;
 }
 
 }  // namespace muster::platform

@@ -66,5 +66,7 @@ inline std::uint32_t current_cpu() {
 
 // Whether a thread of that id runs, or could: a zombie does not. Asks /proc, so for slow paths only.
 bool thread_exists(std::uint32_t thread_id);
+// Whether it cannot run: stopped, or gone. Reads /proc likewise; true where that does not tell.
+bool thread_stopped(std::uint32_t thread_id);
 
 }  // namespace muster::platform

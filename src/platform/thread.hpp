@@ -27,6 +27,7 @@ struct ThreadState {
     std::uint32_t section_depth;     // > 0: handlers are deferred
     std::uint32_t deferred_signals;  // how many wait for the section's end
     Sleeping* sleeping;              // non-null while asleep in a call
+    std::uint32_t interruptions;     // handlers without SA_RESTART that ran in this thread: who is about to sleep must not
     std::uint32_t fault_mask_known;  // 0 unknown, 1 SIGSEGV and SIGBUS get through, 2 one of them is blocked
 };
 

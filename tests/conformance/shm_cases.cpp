@@ -63,13 +63,15 @@ CASE(keys) {
     OK(removed(two));
 }
 
-// A new segment: owner and creator, mode bits as asked whatever the umask, no attachment, no times but that of the change, our pid.
+// A new segment: owner and creator, mode bits as asked whatever the umask, no attachment, no times but that of the change, our
+// pid.
 CASE(new_segment) {
     umask(0777);
     const int id = make(kPage + 1, 0640);
     const shmid_ds now = look(id);
     SHOWS("640", mode_of(id));
-    HOLDS(now.shm_perm.uid == geteuid() && now.shm_perm.cuid == geteuid() && now.shm_perm.gid == getegid() && now.shm_perm.cgid == getegid());
+    HOLDS(now.shm_perm.uid == geteuid() && now.shm_perm.cuid == geteuid() && now.shm_perm.gid == getegid() &&
+          now.shm_perm.cgid == getegid());
     HOLDS(now.shm_cpid == getpid());
     GIVES(0, now.shm_lpid);
     GIVES(0, now.shm_atime);
@@ -206,7 +208,8 @@ CASE(information) {
     GIVES(4096, static_cast<long>(limits.shmmni));
     HOLDS(limits.shmseg == limits.shmmni);
     HOLDS(limits.shmmax == ULONG_MAX - (1ul << 24) && limits.shmall == ULONG_MAX - (1ul << 24));
-    struct shm_info before {}, after {};
+    struct shm_info before {
+    }, after{};
     HOLDS(shmctl(0, SHM_INFO, reinterpret_cast<shmid_ds*>(&before)) >= 0);
     const int id = OPENS(shmget(own_key(), 3 * kPage + 1, IPC_CREAT | 0600));
     const int highest = shmctl(0, SHM_INFO, reinterpret_cast<shmid_ds*>(&after));
@@ -294,7 +297,9 @@ CASE(key_race) {
         for (const pid_t each : racer) good = finish(each) == "exit 0" && good;
         for (int i = 1; i < kRacers; ++i) good = good && s.number[i] == s.number[0];
         good = good && s.word[2] == 1 && s.word[3] == kRacers - 1 && removed(static_cast<int>(s.number[0])) == 0;
-        if (!good) give_up("round " + std::to_string(round) + ": " + std::to_string(s.word[2]) + " winners, " + std::to_string(s.word[3]) + " losers");
+        if (!good)
+            give_up("round " + std::to_string(round) + ": " + std::to_string(s.word[2]) + " winners, " +
+                    std::to_string(s.word[3]) + " losers");
     }
     note("one winner each time");
 }

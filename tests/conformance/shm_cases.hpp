@@ -44,7 +44,9 @@ inline int make(size_t size = 8 * kPage, int mode = 0600) {
     if (id < 0) give_up("shmget: " + error_name(errno));
     return id;
 }
-inline int removed(int id) { return shmctl(id, IPC_RMID, nullptr); }
+inline int removed(int id) {
+    return shmctl(id, IPC_RMID, nullptr);
+}
 inline std::string mode_of(int id) {
     char text[16];
     std::snprintf(text, sizeof text, "%o", static_cast<unsigned>(look(id).shm_perm.mode));

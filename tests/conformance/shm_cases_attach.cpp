@@ -164,16 +164,20 @@ static void change_at_random(unsigned seed) {
     for (int step = 0; step < 1000; ++step) {
         char* at = place + next(kRoom) * kPage;
         const size_t pages = 1 + next(10);
-        const size_t bytes = (at + pages * kPage > place + kRoom * kPage ? static_cast<size_t>(place + kRoom * kPage - at) : pages * kPage);
+        const size_t bytes =
+            (at + pages * kPage > place + kRoom * kPage ? static_cast<size_t>(place + kRoom * kPage - at) : pages * kPage);
         const int id = next(2) ? one : two;
         std::string what;
         switch (next(8)) {
             case 0:
             case 1:
                 if (at + 8 * kPage > place + kRoom * kPage) continue;
-                what = "attach " + std::string(attach(id, at, SHM_REMAP | (next(3) == 0 ? SHM_RDONLY : 0)) ? "ok" : error_name(errno));
+                what = "attach " +
+                       std::string(attach(id, at, SHM_REMAP | (next(3) == 0 ? SHM_RDONLY : 0)) ? "ok" : error_name(errno));
                 break;
-            case 2: what = "detach " + std::string(shmdt(at) == 0 ? "ok" : error_name(errno)); break;
+            case 2:
+                what = "detach " + std::string(shmdt(at) == 0 ? "ok" : error_name(errno));
+                break;
             case 3:
                 what = "unmap " + std::string(munmap(at, bytes) == 0 ? "ok" : error_name(errno));
                 break;
@@ -186,13 +190,18 @@ static void change_at_random(unsigned seed) {
                 break;
             }
             case 6:
-                what = "over " + std::string(mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at ? "ok" : error_name(errno));
+                what = "over " + std::string(mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at
+                                                 ? "ok"
+                                                 : error_name(errno));
                 break;
             default: {
                 char* to = place + next(kRoom) * kPage;
                 const size_t moved = kPage;  // several mappings at once fail half-way, no two kernels alike
-                if (to + moved > place + kRoom * kPage || at + moved > place + kRoom * kPage || (to < at + moved && at < to + moved)) continue;
-                what = "move " + std::string(mremap(at, moved, moved, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? "ok" : error_name(errno));
+                if (to + moved > place + kRoom * kPage || at + moved > place + kRoom * kPage ||
+                    (to < at + moved && at < to + moved))
+                    continue;
+                what = "move " +
+                       std::string(mremap(at, moved, moved, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? "ok" : error_name(errno));
                 break;
             }
         }
@@ -216,9 +225,21 @@ static void change_at_random(unsigned seed) {
     OK(removed(one));
     OK(removed(two));
 }
-CASE(random_pieces_1) { change_at_random(1); }
-CASE(random_pieces_2) { change_at_random(22); }
-CASE(random_pieces_3) { change_at_random(333); }
-CASE(random_pieces_4) { change_at_random(4444); }
-CASE(random_pieces_5) { change_at_random(55555); }
-CASE(random_pieces_6) { change_at_random(666666); }
+CASE(random_pieces_1) {
+    change_at_random(1);
+}
+CASE(random_pieces_2) {
+    change_at_random(22);
+}
+CASE(random_pieces_3) {
+    change_at_random(333);
+}
+CASE(random_pieces_4) {
+    change_at_random(4444);
+}
+CASE(random_pieces_5) {
+    change_at_random(55555);
+}
+CASE(random_pieces_6) {
+    change_at_random(666666);
+}

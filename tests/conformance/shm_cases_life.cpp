@@ -55,7 +55,8 @@ CASE(killed) {
         });
         await("it attaches", [&s, round] { return s.word[0] > round; });
         kill(child, SIGKILL);
-        if (finish(child) != "signal KILL" || attachments(id) != 1) give_up("round " + std::to_string(round) + ": " + std::to_string(attachments(id)));
+        if (finish(child) != "signal KILL" || attachments(id) != 1)
+            give_up("round " + std::to_string(round) + ": " + std::to_string(attachments(id)));
     }
     note("exact each time");
     OK(removed(id));

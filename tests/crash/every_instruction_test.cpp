@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <mqueue.h>
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/user.h>
@@ -195,6 +196,11 @@ class EveryInstruction : public testing::TestWithParam<State> {
 protected:
     void SetUp() override {
         const State& s = GetParam();
+        // One CPU: its number decides a branch or two.
+        cpu_set_t here;
+        CPU_ZERO(&here);
+        CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
+        sched_setaffinity(0, sizeof here, &here);
         mq_attr attributes{};
         attributes.mq_maxmsg = s.maxmsg;
         attributes.mq_msgsize = s.msgsize;
@@ -324,7 +330,7 @@ protected:
                 ++got[board_->sleepers[i].id];
             }
         }
-        // A sender comes next: what a dead one had begun is finished or undone.
+        // A sender comes next.
         if (send(kFiller + 10) == 0) expected.push_back(kFiller + 10);
         std::vector<std::uint64_t> order;
         const long counted = count();
@@ -373,7 +379,8 @@ protected:
         if (finished && !refused) {
             EXPECT_TRUE(operated) << "the call had returned";
         }
-        if (s.senders == 0) {
+        // (What the dead had been handed comes back to its place when somebody looks for it, which these calls need not do at once.)
+        if (s.senders == 0 && !(s.blocking && !s.sends)) {
             EXPECT_EQ(counted, std::min(static_cast<long>(order.size()), s.maxmsg)) << "mq_curmsgs";
             auto sorted = order;
             std::stable_sort(sorted.begin(), sorted.end(), [&](std::uint64_t a, std::uint64_t b) {
@@ -410,14 +417,15 @@ protected:
 TEST_P(EveryInstruction, MayBeTheLast) {
     const State& s = GetParam();
     const auto help_it = [this] { help(); };
-    // Its path: the address before each instruction.
+    // Its path: the address of each instruction.
     std::vector<std::uintptr_t> path;
     {
         ASSERT_TRUE(prepare());
         Tracee tracee([this] { victim_body(); });
         ASSERT_TRUE(tracee.ready()) << "no ptrace here?";
-        while (tracee.stopped() && !tracee.at_end() && path.size() < 200'000) {
-            path.push_back(tracee.address());
+        while (tracee.stopped() && !tracee.at_end() && path.size() < 100'000) {
+            const std::uintptr_t now = tracee.address();
+            if (path.empty() || path.back() != now) path.push_back(now);  // a repeating string instruction is one
             tracee.step(help_it);
         }
         ASSERT_TRUE(tracee.at_end());
@@ -438,8 +446,7 @@ TEST_P(EveryInstruction, MayBeTheLast) {
         ASSERT_TRUE(tracee.ready());
         std::size_t at = 0;
         bool on_path = true;
-        for (std::size_t j = std::min(n, path.size() - 1);; --j) {
-            if (j == 0) break;
+        for (std::size_t j = std::min(n, path.size() - 1); j != 0; --j) {
             if (first_visit.at(path[j]) != j) continue;
             bool planted = false;
             on_path = tracee.run_to(path[j], help_it, planted);
@@ -447,7 +454,12 @@ TEST_P(EveryInstruction, MayBeTheLast) {
             at = j;
             break;
         }
-        for (; on_path && at < n; ++at) on_path = tracee.step(help_it) && !(tracee.at_end() && at + 1 < n);
+        for (; on_path && at < n; ++at) {
+            on_path = tracee.step(help_it);
+            bool planted = false;
+            if (on_path && at + 1 < path.size() && tracee.address() == path[at]) on_path = tracee.run_to(path[at + 1], help_it, planted);
+            if (on_path && at + 1 < path.size() && tracee.address() != path[at + 1]) on_path = false;
+        }
         const bool finished = tracee.at_end() || !tracee.stopped();
         tracee.kill();
         if (on_path) ++killed;

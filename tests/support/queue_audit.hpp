@@ -16,6 +16,7 @@ namespace muster::test {
 struct Audit {
     std::vector<std::string> complaints;
     std::uint64_t messages = 0;
+    std::uint32_t slots = 0;
     std::uint32_t free_slots = 0;
     std::uint32_t receivers = 0;
     std::uint32_t senders = 0;
@@ -78,6 +79,7 @@ private:
     }
 
     void locks() {
+        audit_.slots = g().slots;
         place_.assign(g().slots, 0);
         if (h().send_lock.load_relaxed() != 0) complain("send.lock is %#x", h().send_lock.load_relaxed());
         if (h().receive_lock.load_relaxed() != 0) complain("receive.lock is %#x", h().receive_lock.load_relaxed());
