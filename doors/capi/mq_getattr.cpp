@@ -19,7 +19,7 @@ extern "C" long muster_mq_getsetattr(int queue, const mq_attr* next, mq_attr* ol
     was.mq_flags = flags & O_NONBLOCK;
     was.mq_maxmsg = static_cast<long>(held->queue.messages_max());
     was.mq_msgsize = static_cast<long>(held->queue.message_bytes_max());
-    was.mq_curmsgs = static_cast<long>(held->queue.count());
+    was.mq_curmsgs = static_cast<long>(held->queue.count_settled(thread, queue));
     if (next != nullptr) {
         platform::file_control(queue, F_SETFL, (flags & ~O_NONBLOCK) | static_cast<int>(wanted.mq_flags));
         held->queue.note_nonblock_change();

@@ -244,7 +244,8 @@ Result<QueueStatus> MessageQueue::status() const {
     const Implementation& self = *implementation_;
     struct stat file {};
     if (const int rc = platform::file_status(self.file.fd(), &file); rc < 0) return make_error(-rc, self.name, nullptr);
-    const objects::QueueState state = self.queue.state();
+    objects::QueueState state = self.queue.state();
+    state.messages = implementation_->queue.count_settled(this_thread(), self.file.fd());
     const objects::Permission permission = self.queue.permission();
     const auto at = [](std::uint64_t ns) { return std::chrono::system_clock::time_point(std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(ns))); };
     QueueStatus status{};

@@ -86,6 +86,8 @@ public:
     QueueState state() const;
     // Messages in the queue now.
     std::uint64_t count() const;
+    // The same, after putting right what somebody left who died a moment ago.
+    std::uint64_t count_settled(platform::ThreadState& thread, int fd);
 
     // From now on the FIFO of this queue holds one packet when the queue is partly full, two when it is full.
     // `fifo` is open for reading and writing, non-blocking. `passing`: until stop_polling(), for a call of poll or

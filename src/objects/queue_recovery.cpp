@@ -148,10 +148,11 @@ void Queue::recover_receive() {
         Actor& waiter = actor(number);
         if (waiter.kind.load_acquire() != static_cast<std::uint32_t>(ActorKind::sender)) continue;
         std::uint32_t word = waiter.word.load_acquire();
-        if (state_of(word) != ActorState::handover) continue;
+        if (state_of(word) != ActorState::handover && state_of(word) != ActorState::given) continue;
         const std::uint32_t held = waiter.slot.load_acquire();
         const bool in = held == 0 || held > slots_.count || slot(held - 1).state.load_acquire() != slot_word(SlotState::filling, number + 1);
         if (in) waiter.slot.store_release(0);
+        if (state_of(word) == ActorState::given) continue;  // it is awake, and looks at its slot
         waiter.word.compare_exchange(word, with_state(word, in ? ActorState::done : ActorState::asleep));
     }
     r.senders_waiting.store_release(relink(ActorKind::sender, r.first_sender, r.last_sender));
@@ -263,6 +264,17 @@ bool Queue::is_linked(std::uint32_t number, const memory::ShmU32& first) const {
         at = actor(at - 1).next.load_relaxed();
     }
     return false;
+}
+
+std::uint64_t Queue::count_settled(platform::ThreadState& thread, int fd) {
+    // Held locks are looked at more closely: their holder may be dead, its counters half-way.
+    const std::uint32_t locks = header_->send_lock.load_acquire() | header_->receive_lock.load_acquire();
+    if (__builtin_expect(locks == 0, 1)) return count();
+    Acting me(*this, thread);
+    if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return count();
+    const std::uint64_t messages = count();
+    me.unlock_both();
+    return messages;
 }
 
 Outcome<unsigned> Queue::recover(platform::ThreadState& thread, int fd) {

@@ -132,6 +132,7 @@ void SemaphoreSet::recover() {
     SemaphoreHeader& header = *header_;
     if (header.state.load_acquire() == kJournalCommitted) {
         relink();
+        recount();
         apply();
     }
     MUSTER_CRASH_POINT("semaphore.recover.applied");
@@ -145,7 +146,9 @@ void SemaphoreSet::recover() {
     for (std::uint32_t number = 0; number < actors_high(); ++number) {
         if ((actor(number).life.load_acquire() & FUTEX_OWNER_DIED) != 0) continue;
         std::uint32_t word = actor(number).word.load_acquire();
-        if (state_of(word) == ActorState::handover) actor(number).word.compare_exchange(word, with_state(word, ActorState::waiting));
+        if (state_of(word) != ActorState::handover) continue;
+        actor(number).word.compare_exchange(word, with_state(word, ActorState::waiting));
+        platform::futex_wake(actor(number).word.address(), 1);  // marked, and not called yet
     }
     relink();
     // They may sleep on the lock: those who were called, and those the dead one would have woken.
