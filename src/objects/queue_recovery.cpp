@@ -267,11 +267,13 @@ bool Queue::is_linked(std::uint32_t number, const memory::ShmU32& first) const {
 }
 
 std::uint64_t Queue::count_settled(platform::ThreadState& thread, int fd) {
-    // Held locks are looked at more closely: their holder may be dead, its counters half-way.
+    // Held locks are looked at more closely: their holder may be dead, its counters half-way. So may an actor, a
+    // message in its hands that comes back.
     const std::uint32_t locks = header_->send_lock.load_acquire() | header_->receive_lock.load_acquire();
-    if (__builtin_expect(locks == 0, 1)) return count();
+    if (__builtin_expect(locks == 0 && !dead_actors(), 1)) return count();
     Acting me(*this, thread);
     if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return count();
+    reap_dead(fd);
     const std::uint64_t messages = count();
     me.unlock_both();
     return messages;

@@ -271,6 +271,7 @@ int SemaphoreChange::commit() {
         const std::uint64_t logged = set_.logs().adjust[entry].load_relaxed();
         const auto number = static_cast<std::uint32_t>(logged >> 16 & 0xffff);
         const auto record = static_cast<std::uint32_t>(logged >> 32);
+        if (number >= set_.semaphores_ || record >= set_.undos_high()) continue;
         // Somebody asleep has to watch over who holds something from now on; told before the commit, as all sleepers.
         if ((logged & 0xffff) != 0 && set_.semaphore(number).sleepers.load_relaxed() != 0 &&
             (clear_ != kClearNothing || set_.adjust(record, number).load_relaxed() == 0))
