@@ -4,6 +4,23 @@
 
 namespace muster::capi {
 
+namespace {
+
+int operate_on(platform::ThreadState& thread, OpenSet& open, const objects::SemaphoreOp* ops, std::uint32_t count, std::int64_t timeout_ns) {
+    bool alters = false;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (ops[i].number >= open.set.size()) return fail_sem(EFBIG);
+        alters = alters || ops[i].amount != 0;
+    }
+    if (!has_rights(open, alters ? objects::kMayWrite : objects::kMayRead)) return fail_sem(EACCES);
+    const int saved = errno;
+    auto done = open.set.operate(thread, ops, count, timeout_ns, process_lives);
+    errno = saved;
+    return done ? 0 : fail_sem(done.fault().errno_value);
+}
+
+}  // namespace
+
 // The kernel's order: EFAULT of the time-out, E2BIG, EINVAL, EFAULT of the operations, then what the set says.
 int operate_semaphores(int id, const sembuf* given, size_t count, const timespec* timeout) {
     platform::ThreadState& thread = platform::current_thread();
@@ -21,19 +38,14 @@ int operate_semaphores(int id, const sembuf* given, size_t count, const timespec
         constexpr std::int64_t kMost = INT64_MAX / 4'000'000'000;
         timeout_ns = limit.tv_sec > kMost ? platform::kForever : limit.tv_sec * 1'000'000'000 + limit.tv_nsec;
     }
-    auto held = hold_set(id);
-    if (!held) return fail_sem(held.fault().errno_value);
-    OpenSet& open = *held->operator->();
-    bool alters = false;
-    for (size_t i = 0; i < count; ++i) {
-        if (ops[i].number >= open.set.size()) return fail_sem(EFBIG);
-        alters = alters || ops[i].amount != 0;
+    SetHold held = hold_known(id);
+    if (__builtin_expect(!held || !objects::SysvRegistry::is_live(held->set.object(), id), 0)) {
+        SetHold none(std::move(held));
+        auto found = hold_set(id);
+        if (!found) return fail_sem(found.fault().errno_value);
+        return operate_on(thread, *found->operator->(), ops, static_cast<std::uint32_t>(count), timeout_ns);
     }
-    if (!has_rights(open, alters ? objects::kMayWrite : objects::kMayRead)) return fail_sem(EACCES);
-    const int saved = errno;
-    auto done = open.set.operate(thread, ops, static_cast<std::uint32_t>(count), timeout_ns, process_lives);
-    errno = saved;
-    return done ? 0 : fail_sem(done.fault().errno_value);
+    return operate_on(thread, *held.operator->(), ops, static_cast<std::uint32_t>(count), timeout_ns);
 }
 
 }  // namespace muster::capi

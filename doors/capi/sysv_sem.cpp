@@ -1,5 +1,4 @@
 #include "sysv_sem.hpp"
-#include <sys/single_threaded.h>
 #include <new>
 #include "platform/file.hpp"
 #include "private_lock.hpp"
@@ -34,37 +33,7 @@ void put_free(OpenSet* set) {
     ++free_count;
 }
 
-void release(OpenSet* set) {
-    if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
-        const std::uint32_t count = set->references.load(std::memory_order_relaxed);
-        set->references.store(count - 1, std::memory_order_relaxed);
-        if (__builtin_expect(count != 1, 1)) return;
-    } else if (set->references.fetch_sub(1, std::memory_order_acq_rel) != 1) {
-        return;
-    }
-    set->id.store(-1, std::memory_order_release);
-    set->set.blank();
-    PrivateLock::Hold hold(table_lock);
-    put_free(set);
-}
-
 bool is_live(OpenSet& set, int id) { return objects::SysvRegistry::is_live(set.set.object(), id); }
-
-SetHold hold_known(int id) {
-    std::atomic<OpenSet*>& place = open_sets[objects::sysv_index(id)];
-    for (;;) {
-        OpenSet* open = place.load(std::memory_order_acquire);
-        if (open == nullptr || open->id.load(std::memory_order_acquire) != id) return {};
-        std::uint32_t count = open->references.load(std::memory_order_relaxed);
-        if (__libc_single_threaded && count != 0) {
-            open->references.store(count + 1, std::memory_order_relaxed);
-            return SetHold(open);
-        }
-        if (count == 0 || !open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) continue;
-        if (place.load(std::memory_order_acquire) == open && open->id.load(std::memory_order_acquire) == id) return SetHold(open);
-        release(open);
-    }
-}
 
 // Takes a set out of the table; the table's reference goes to the caller.
 bool take_out(std::uint32_t index, OpenSet* expected) {
@@ -78,7 +47,7 @@ void sweep() {
         OpenSet* open = open_sets[index].load(std::memory_order_acquire);
         if (open == nullptr) continue;
         SetHold held = hold_known(open->id.load(std::memory_order_acquire));
-        if (held && !is_live(*open, open->id.load(std::memory_order_acquire)) && take_out(index, open)) release(open);
+        if (held && !is_live(*open, open->id.load(std::memory_order_acquire)) && take_out(index, open)) release_set(open);
     }
 }
 
@@ -92,8 +61,12 @@ __attribute__((constructor)) void resume_lives() {
 
 }  // namespace
 
-SetHold::~SetHold() {
-    if (set_ != nullptr) release(set_);
+// The last reference is gone.
+void give_up(OpenSet* set) {
+    set->id.store(-1, std::memory_order_release);
+    set->set.blank();
+    PrivateLock::Hold hold(table_lock);
+    put_free(set);
 }
 
 Outcome<objects::SysvRegistry*> sysv_sem_registry(bool create) {
@@ -137,18 +110,18 @@ OpenSet* new_set() {
 }
 
 void discard_set(OpenSet* set) {
-    if (set != nullptr) release(set);
+    if (set != nullptr) release_set(set);
 }
 
 void enter_set(OpenSet* set, int id) {
     set->id.store(id, std::memory_order_release);
     OpenSet* before = open_sets[objects::sysv_index(id)].exchange(set, std::memory_order_acq_rel);
-    if (before != nullptr) release(before);
+    if (before != nullptr) release_set(before);
 }
 
 void forget_set(int id) {
     SetHold held = hold_known(id);
-    if (held && take_out(objects::sysv_index(id), held.operator->())) release(held.operator->());
+    if (held && take_out(objects::sysv_index(id), held.operator->())) release_set(held.operator->());
 }
 
 Outcome<SetHold> hold_set(int id) {
@@ -157,7 +130,7 @@ Outcome<SetHold> hold_set(int id) {
         SetHold known = hold_known(id);
         if (known && is_live(*known.operator->(), id)) return SetHold(std::move(known));
         if (known) {
-            if (take_out(objects::sysv_index(id), known.operator->())) release(known.operator->());
+            if (take_out(objects::sysv_index(id), known.operator->())) release_set(known.operator->());
             return Fault{EINVAL, "the semaphore set was removed"};
         }
     }

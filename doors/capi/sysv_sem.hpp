@@ -4,6 +4,7 @@
 // which no operation takes for a semaphore, so that a thread that comes late does no harm.
 #pragma once
 #include <sys/sem.h>
+#include <sys/single_threaded.h>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -31,6 +32,17 @@ struct OpenSet {
 extern std::atomic<OpenSet*> open_sets[objects::kSysvIndexes];
 extern objects::ProcessLives process_lives;
 
+void give_up(OpenSet* set);
+inline void release_set(OpenSet* set) {
+    if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
+        const std::uint32_t count = set->references.load(std::memory_order_relaxed);
+        set->references.store(count - 1, std::memory_order_relaxed);
+        if (__builtin_expect(count == 1, 0)) give_up(set);
+    } else if (__builtin_expect(set->references.fetch_sub(1, std::memory_order_acq_rel) == 1, 0)) {
+        give_up(set);
+    }
+}
+
 // A set held for the length of a call.
 class SetHold {
 public:
@@ -38,13 +50,32 @@ public:
     explicit SetHold(OpenSet* set) : set_(set) {}
     SetHold(SetHold&& o) noexcept : set_(o.set_) { o.set_ = nullptr; }
     SetHold& operator=(SetHold&&) = delete;
-    ~SetHold();
+    ~SetHold() {
+        if (set_ != nullptr) release_set(set_);
+    }
     explicit operator bool() const { return set_ != nullptr; }
     OpenSet* operator->() const { return set_; }
 
 private:
     OpenSet* set_ = nullptr;
 };
+
+// The set of that identifier if this process has it open; it may have been removed.
+inline SetHold hold_known(int id) {
+    std::atomic<OpenSet*>& place = open_sets[objects::sysv_index(id)];
+    for (;;) {
+        OpenSet* open = place.load(std::memory_order_acquire);
+        if (open == nullptr || open->id.load(std::memory_order_acquire) != id) return {};
+        std::uint32_t count = open->references.load(std::memory_order_relaxed);
+        if (__libc_single_threaded && count != 0) {
+            open->references.store(count + 1, std::memory_order_relaxed);
+            return SetHold(open);
+        }
+        if (count == 0 || !open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) continue;
+        if (place.load(std::memory_order_acquire) == open && open->id.load(std::memory_order_acquire) == id) return SetHold(open);
+        release_set(open);
+    }
+}
 
 // The set of that identifier. Errors: EINVAL there is none (any more), EACCES its file cannot be opened, ENOMEM, EMFILE.
 platform::Outcome<SetHold> hold_set(int id);
@@ -72,10 +103,10 @@ inline bool operate_quickly(int id, const sembuf* given) {
     platform::ThreadState& thread = platform::current_thread();
     objects::SemaphoreOp op;
     static_assert(sizeof op == sizeof *given);
+    if (!platform::fault_copy(thread, &op, given, sizeof op) || op.has_undo()) return false;
     OpenSet* open = open_sets[static_cast<std::uint32_t>(id) % objects::kSysvIndexes].load(std::memory_order_acquire);
     if (open == nullptr || open->id.load(std::memory_order_relaxed) != id) return false;
-    if (!platform::fault_copy(thread, &op, given, sizeof op)) return false;
-    if (op.has_undo() || op.number >= open->set.size()) return false;
+    if (op.number >= open->set.size()) return false;
     if (!has_rights(*open, op.amount != 0 ? objects::kMayWrite : objects::kMayRead)) return false;
     return open->set.operate_quickly(op.number, op.amount, platform::process_id_of(thread), platform::realtime_s());
 }

@@ -111,13 +111,31 @@ private:
     bool removed() const { return header_->object.removed.load_acquire() == 1; }
     platform::Outcome<> usable() const;
     std::uint32_t actors_high() const;
-    std::uint32_t undos_high() const;
+    std::uint32_t undos_high() const {
+        const std::uint32_t high = header_->undos_high.load_acquire();
+        return high < undos_ ? high : undos_;
+    }
 
     platform::Outcome<> reserve(std::uint64_t offset, std::uint64_t bytes) const;
     platform::Outcome<> reserve_logs();
     // Lock held by thread or actor, and taken from the dead:
     void recover();
     void apply();
+    void apply_adjustment(std::uint64_t logged) {
+        const auto number = static_cast<std::uint32_t>(logged >> 16 & 0xffff);
+        const auto record = static_cast<std::uint32_t>(logged >> 32);
+        if (number >= semaphores_ || record >= undos_high()) return;
+        const std::uint16_t before = adjust(record, number).load_relaxed();
+        const auto after = static_cast<std::uint16_t>(logged & 0xffff);
+        adjust(record, number).store_relaxed(after);
+        if ((before == 0) == (after == 0)) return;
+        // The counts are made anew should we die here. Who of several is the holder is not known without looking.
+        const std::uint32_t one = after != 0 ? 1 : ~0u;
+        Semaphore& held = semaphore(number);
+        held.holders.store_relaxed(held.holders.load_relaxed() + one);
+        held.holder.store_relaxed(after != 0 ? record + 1 : 0);
+        undo(record).active.store_relaxed(undo(record).active.load_relaxed() + one);
+    }
     void relink();
     void recount();
     // Lock held. Sleepers that died are forgotten; how many.

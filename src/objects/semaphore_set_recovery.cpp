@@ -50,27 +50,7 @@ void SemaphoreSet::apply() {
         MUSTER_CRASH_POINT("semaphore.apply.cleared");
     }
     const std::uint32_t adjusted = header.adjusted.load_relaxed();
-    for (std::uint32_t entry = 0; entry < adjusted && entry < kLogEntriesMax; ++entry) {
-        const std::uint64_t logged = logs().adjust[entry].load_relaxed();
-        const auto number = static_cast<std::uint32_t>(logged >> 16 & 0xffff);
-        const auto record = static_cast<std::uint32_t>(logged >> 32);
-        if (number >= semaphores_ || record >= undos_high()) continue;
-        const std::uint16_t before = adjust(record, number).load_relaxed();
-        const auto after = static_cast<std::uint16_t>(logged & 0xffff);
-        adjust(record, number).store_relaxed(after);
-        // The counts are made anew should we die here.
-        if (before == 0 && after != 0) {
-            semaphore(number).holders.store_relaxed(semaphore(number).holders.load_relaxed() + 1);
-            semaphore(number).holder.store_relaxed(record + 1);
-            undo(record).active.store_relaxed(undo(record).active.load_relaxed() + 1);
-        } else if (before != 0 && after == 0) {
-            const std::uint32_t holders = semaphore(number).holders.load_relaxed();
-            semaphore(number).holders.store_relaxed(holders - 1);
-            // Who of the others is the holder is not known without looking.
-            semaphore(number).holder.store_relaxed(0);
-            undo(record).active.store_relaxed(undo(record).active.load_relaxed() - 1);
-        }
-    }
+    for (std::uint32_t entry = 0; entry < adjusted && entry < kLogEntriesMax; ++entry) apply_adjustment(logs().adjust[entry].load_relaxed());
     MUSTER_CRASH_POINT("semaphore.apply.adjustments");
     if (const std::uint32_t operated = header.operated.load_relaxed(); operated != 0 && operated <= semaphores_)
         semaphore(operated - 1).operated_s.store_relaxed(header.operated_s.load_relaxed());

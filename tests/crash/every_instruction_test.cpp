@@ -108,9 +108,9 @@ constexpr State kStates[] = {
     {"receive_from_empty_and_sleep", false, 0, 0, 0, true, 48, 3},
     {"send_to_two_sleeping_receivers", true, 0, 2, 0, false, 48, 7},
     {"receive_beside_two_sleeping_senders", false, 4, 0, 2, false, 48, 7},
-    {"send_long", true, 1, 0, 0, false, 70'000, 211, 4, 400'000},
-    {"send_long_to_sleeping_receiver", true, 0, 1, 0, false, 70'000, 211, 4, 400'000},
-    {"receive_long", false, 2, 0, 0, false, 70'000, 211, 4, 400'000},
+    {"send_long", true, 1, 0, 0, false, 70'000, 7, 4, 400'000},
+    {"send_long_to_sleeping_receiver", true, 0, 1, 0, false, 70'000, 7, 4, 400'000},
+    {"receive_long", false, 2, 0, 0, false, 70'000, 7, 4, 400'000},
 };
 
 void PrintTo(const State& state, std::ostream* out) { *out << state.name; }
@@ -195,12 +195,17 @@ private:
 class EveryInstruction : public testing::TestWithParam<State> {
 protected:
     void SetUp() override {
-        const State& s = GetParam();
         // One CPU: its number decides a branch or two.
         cpu_set_t here;
         CPU_ZERO(&here);
         CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
         sched_setaffinity(0, sizeof here, &here);
+        make_queue();
+    }
+    void TearDown() override { drop_queue(); }
+
+    void make_queue() {
+        const State& s = GetParam();
         mq_attr attributes{};
         attributes.mq_maxmsg = s.maxmsg;
         attributes.mq_msgsize = s.msgsize;
@@ -219,7 +224,7 @@ protected:
             receive();
         }
     }
-    void TearDown() override {
+    void drop_queue() {
         if (header_ != nullptr) munmap(header_, 4096);
         close(file_);
         library().close(blocking_);
@@ -283,7 +288,8 @@ protected:
         return true;
     }
 
-    void victim_body() {
+    // One copy of it, so that its addresses are the same each time.
+    __attribute__((noinline)) void victim_body() {
         const State& s = GetParam();
         const mqd_t queue = s.blocking ? blocking_ : at_once_;
         write_body(buffer_.data(), kVictim, s.length, priority_of(kVictim));
@@ -438,39 +444,57 @@ TEST_P(EveryInstruction, MayBeTheLast) {
 
     const char* all = std::getenv("MUSTER_EVERY_INSTRUCTION");
     const std::size_t stride = all != nullptr ? 1 : s.stride;
-    std::size_t missed = 0, killed = 0, first_done = path.size(), last_undone = 0;
-    for (std::size_t n = stride == 1 ? 0 : 2; n <= path.size(); n += stride) {
+    // Deep inside a loop one round is like another, and each would have to be stepped through.
+    const std::size_t steps_max = all != nullptr ? path.size() : 300;
+    std::size_t missed = 0, killed = 0, skipped = 0, first_done = path.size(), last_undone = 0;
+    for (std::size_t n = stride == 1 ? 0 : 2, next; n <= path.size(); n = next) {
+        next = n + stride;
         SCOPED_TRACE(std::string(s.name) + " killed after instruction " + std::to_string(n) + " of " + std::to_string(path.size()));
-        ASSERT_TRUE(prepare());
-        Tracee tracee([this] { victim_body(); });
-        ASSERT_TRUE(tracee.ready());
-        std::size_t at = 0;
-        bool on_path = true;
-        for (std::size_t j = std::min(n, path.size() - 1); j != 0; --j) {
-            if (first_visit.at(path[j]) != j) continue;
-            bool planted = false;
-            on_path = tracee.run_to(path[j], help_it, planted);
-            if (!planted) continue;
-            at = j;
-            break;
+        std::size_t from = std::min(n, path.size() - 1);
+        while (from != 0 && first_visit.at(path[from]) != from) --from;
+        if (n - from > steps_max) {
+            ++skipped;
+            next = n + 1;
+            continue;
         }
-        for (; on_path && at < n; ++at) {
-            on_path = tracee.step(help_it);
-            bool planted = false;
-            if (on_path && at + 1 < path.size() && tracee.address() == path[at]) on_path = tracee.run_to(path[at + 1], help_it, planted);
-            if (on_path && at + 1 < path.size() && tracee.address() != path[at + 1]) on_path = false;
+        bool on_path = false, operated = false;
+        for (int tries = 0; tries < 3 && !on_path; ++tries) {
+            if (tries != 0) {  // what a death left may lead another way, say to another free slot: from the start, then
+                drop_queue();
+                make_queue();
+            }
+            ASSERT_TRUE(prepare());
+            Tracee tracee([this] { victim_body(); });
+            ASSERT_TRUE(tracee.ready());
+            on_path = true;
+            std::size_t at = 0;
+            for (std::size_t j = from; j != 0; --j) {
+                if (first_visit.at(path[j]) != j) continue;
+                bool planted = false;
+                on_path = tracee.run_to(path[j], help_it, planted);
+                if (!planted) continue;
+                at = j;
+                break;
+            }
+            for (; on_path && at < n; ++at) {
+                on_path = tracee.step(help_it);
+                bool planted = false;
+                if (on_path && at + 1 < path.size() && tracee.address() == path[at]) on_path = tracee.run_to(path[at + 1], help_it, planted);
+                if (on_path && at + 1 < path.size() && tracee.address() != path[at + 1]) on_path = false;
+            }
+            const bool finished = tracee.at_end() || !tracee.stopped();
+            tracee.kill();
+            operated = verify(finished);
+            if (stuck_ || HasFailure()) FAIL() << "as traced above";
         }
-        const bool finished = tracee.at_end() || !tracee.stopped();
-        tracee.kill();
         if (on_path) ++killed;
         else ++missed;
-        const bool operated = verify(finished);
         if (on_path && operated && n < first_done) first_done = n;
         if (on_path && !operated && n > last_undone) last_undone = n;
-        if (stuck_ || HasFailure()) FAIL() << "registers are gone; see the trace above";
     }
-    std::printf("%s: %zu instructions, %zu deaths, %zu missed; done from %zu, undone to %zu\n", s.name, path.size(), killed, missed, first_done, last_undone);
-    EXPECT_LE(missed, path.size() / stride / 8) << "the path varies too much for the proof";
+    std::printf("%s: %zu instructions, %zu deaths, %zu missed, %zu deep in loops; done from %zu, undone to %zu\n", s.name, path.size(), killed,
+                missed, skipped, first_done, last_undone);
+    EXPECT_LE(missed, killed / 20) << "the path varies too much for the proof";
     // One instruction commits. (Beside sleepers the path varies a little.)
     if (s.receivers + s.senders == 0 && !s.blocking && first_done < path.size()) {
         EXPECT_LT(last_undone, first_done);

@@ -37,6 +37,7 @@ struct PointRow {
 };
 constexpr PointRow kPoints[] = {
     {"semaphore.actor.begun", B},       {"semaphore.actor.ending", E},       {"semaphore.actor.locked", E},
+    {"semaphore.alone.words", A},       {"semaphore.alone.applied", A},
     {"semaphore.alone.committed", A},   {"semaphore.alone.staged", B},       {"semaphore.applied", E},
     {"semaphore.apply.adjustments", E}, {"semaphore.apply.cleared", E},      {"semaphore.apply.given", E},
     {"semaphore.apply.words", E},       {"semaphore.change.committed", E},   {"semaphore.change.staged", E},
@@ -91,7 +92,7 @@ const std::vector<Scenario>& scenarios() {
         {.name = "post_past_dead_sleeper", .victim = {{0, 1, 0}}, .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}}}, .dead_sleeper = true},
         {.name = "orphan_uncommitted", .victim = {{1, 1, 0}}, .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}, {2, 1, 0}}}, .orphaned_at = "semaphore.locked", .orphan = {{0, 1, 0}}},
         {.name = "orphan_committed", .victim = {{1, 1, 0}}, .values = {5, 0, 0, 0}, .orphaned_at = "semaphore.alone.committed", .orphan = {{0, 1, 0}, {3, 1, 0}}},
-        {.name = "orphan_half_applied", .victim = {{1, 1, 0}}, .values = {5, 0, 0, 0}, .orphaned_at = "semaphore.apply.words", .orphan = {{0, -1, kUndo}, {3, 1, kUndo}}},
+        {.name = "orphan_half_applied", .victim = {{1, 1, 0}}, .values = {5, 0, 0, 0}, .orphaned_at = "semaphore.alone.words", .orphan = {{0, -1, kUndo}, {3, 1, kUndo}}},
     };
     return all;
 }
