@@ -4,6 +4,7 @@
 // are not ours to use. A number's line in the table is all that another call needs.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include "descriptor_calls.hpp"
@@ -98,6 +99,15 @@ long call_mremap(long address, long old_length, long new_length, long flags, lon
     return reinterpret_cast<long>(mremap(as<void*>(address), as<size_t>(old_length), as<size_t>(new_length), as<int>(flags), as<void*>(wanted)));
 }
 
+long call_semget(long key, long count, long flags, long, long) { return semget(as<key_t>(key), as<int>(count), as<int>(flags)); }
+long call_semop(long id, long operations, long count, long, long) { return semop(as<int>(id), as<sembuf*>(operations), as<size_t>(count)); }
+long call_semtimedop(long id, long operations, long count, long timeout, long) {
+    return semtimedop(as<int>(id), as<sembuf*>(operations), as<size_t>(count), as<const timespec*>(timeout));
+}
+long call_semctl(long id, long number, long command, long argument, long) {
+    return semctl(as<int>(id), as<int>(number), as<int>(command), as<void*>(argument));
+}
+
 struct Table {
     Handler handlers[kNumbers];
 };
@@ -122,6 +132,10 @@ constexpr Table make_table() {
     table.handlers[436] = &call_close_range;
 #endif
     table.handlers[SYS_fcntl] = &call_fcntl;
+    table.handlers[SYS_semget] = &call_semget;
+    table.handlers[SYS_semop] = &call_semop;
+    table.handlers[SYS_semtimedop] = &call_semtimedop;
+    table.handlers[SYS_semctl] = &call_semctl;
     table.handlers[SYS_shmget] = &call_shmget;
     table.handlers[SYS_shmat] = &call_shmat;
     table.handlers[SYS_shmdt] = &call_shmdt;

@@ -21,7 +21,7 @@ void Queue::set_tokens(std::uint32_t tokens) {
     if (fifo < 0 && open_fifo_ != nullptr) fifo = open_fifo_(*this);
     if (fifo < 0) return;  // no descriptor to be had: the next operation tries again
     int bytes = 0;  // what is really there: the FIFO forgets when nobody has it open, and the dead may not have noted theirs
-    if (platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(bytes) / kTokenBytes;
+    if (platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(static_cast<std::size_t>(bytes) / kTokenBytes);
     char sink[kTokenBytes];
     if (have == tokens) {
         header_->shared.tokens.store_release(tokens);

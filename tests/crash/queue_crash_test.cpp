@@ -735,8 +735,10 @@ INSTANTIATE_TEST_SUITE_P(Scenarios, QueueCrash, testing::ValuesIn(kScenarios), n
 class QueueCrashTwice : public testing::TestWithParam<Scenario> {};
 
 TEST_P(QueueCrashTwice, RecoveryMayDieToo) {
+    const bool deep = GetParam().queued > 2000;  // each queue takes a while to make: its own points, and who repairs
     for (const Kill& at : dry_run(GetParam()))
         for (const Op second : {Op::recover, Op::send, Op::receive}) {
+            if (deep && (second != Op::recover || std::strncmp(at.point, "queue.trim", 10) != 0)) continue;
             auto stage = std::make_unique<Stage>(GetParam());
             stage->run(at, false, &second);
             const auto kills = kills_of(stage->reached(), second);
