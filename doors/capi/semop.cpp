@@ -38,7 +38,7 @@ int operate_semaphores(int id, const sembuf* given, size_t count, const timespec
         constexpr std::int64_t kMost = INT64_MAX / 4'000'000'000;
         timeout_ns = limit.tv_sec > kMost ? platform::kForever : limit.tv_sec * 1'000'000'000 + limit.tv_nsec;
     }
-    SetHold held = hold_known(id);
+    SetHold held = hold_known_set(id);
     if (__builtin_expect(!held || !objects::SysvRegistry::is_live(held->set.object(), id), 0)) {
         SetHold none(std::move(held));
         auto found = hold_set(id);

@@ -46,7 +46,7 @@ void sweep() {
         const std::uint32_t index = next_swept++ % objects::kSysvIndexes;
         OpenSet* open = open_sets[index].load(std::memory_order_acquire);
         if (open == nullptr) continue;
-        SetHold held = hold_known(open->id.load(std::memory_order_acquire));
+        SetHold held = hold_known_set(open->id.load(std::memory_order_acquire));
         if (held && !is_live(*open, open->id.load(std::memory_order_acquire)) && take_out(index, open)) release_set(open);
     }
 }
@@ -120,14 +120,14 @@ void enter_set(OpenSet* set, int id) {
 }
 
 void forget_set(int id) {
-    SetHold held = hold_known(id);
+    SetHold held = hold_known_set(id);
     if (held && take_out(objects::sysv_index(id), held.operator->())) release_set(held.operator->());
 }
 
 Outcome<SetHold> hold_set(int id) {
     if (id < 0) return Fault{EINVAL};
     {
-        SetHold known = hold_known(id);
+        SetHold known = hold_known_set(id);
         if (known && is_live(*known.operator->(), id)) return SetHold(std::move(known));
         if (known) {
             if (take_out(objects::sysv_index(id), known.operator->())) release_set(known.operator->());

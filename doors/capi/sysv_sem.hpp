@@ -61,7 +61,7 @@ private:
 };
 
 // The set of that identifier if this process has it open; it may have been removed.
-inline SetHold hold_known(int id) {
+inline SetHold hold_known_set(int id) {
     std::atomic<OpenSet*>& place = open_sets[objects::sysv_index(id)];
     for (;;) {
         OpenSet* open = place.load(std::memory_order_acquire);
