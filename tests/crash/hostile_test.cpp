@@ -167,7 +167,8 @@ std::string meet(int fd) {
         objects::Queue queue;
         if (queue.open(fd)) {
             try_everything(queue, fd);
-            (void)queue.state();
+            (void)queue.repair(platform::current_thread(), fd, [](void*, const char*, std::uint64_t) {}, nullptr);
+            try_everything(queue, fd);
         }
     });
     if (!child.ends()) return "did not end";
@@ -272,6 +273,48 @@ TEST_F(Hostile, EveryByteOfTheHeader) {
             bad += !ended.empty();
             EXPECT_EQ(ended, "") << "byte " << at << " xor " << flip;
         }
+}
+
+// Several words of the header's two sides at once, set to what is just inside, just outside or far beyond their range:
+// calls end, by themselves. The locks stay free.
+TEST_F(Hostile, ScribbledHeader) {
+    constexpr unsigned kRounds = 600;
+    make_queue("victim", kInline);
+    const platform::File file = open_file("victim");
+    const Image image(file.fd());
+    constexpr std::uint64_t kSlots = kInline.messages_max + 4096 + 8;
+    constexpr std::uint64_t kValues[] = {0, 1, 2, 3, 16, kSlots - 1, kSlots, kSlots + 1, 4096, 4097, 0x7fffffff, 0x80000000, 0xffffffff};
+    unsigned bad = 0;
+    for (unsigned round = 0; round < kRounds && bad < 4; ++round) {
+        std::mt19937_64 random(kSeed + round);
+        image.restore(file.fd());
+        std::string writes;
+        for (std::uint64_t times = 2 + random() % 5; times != 0; --times) {
+            constexpr std::pair<std::uint64_t, std::uint64_t> kParts[] = {{256, 64}, {448, 80}, {640, 24}, {832, 96}, {1024, 56}};
+            const auto [begin, bytes] = kParts[random() % std::size(kParts)];
+            const std::uint64_t at = begin + random() % (bytes / 4) * 4;
+            const auto value = static_cast<std::uint32_t>(kValues[random() % std::size(kValues)]);
+            ASSERT_EQ(pwrite(file.fd(), &value, 4, static_cast<off_t>(at)), 4);
+            writes += " " + std::to_string(at) + "=" + std::to_string(value);
+        }
+        const std::string ended = meet(file.fd());
+        bad += !ended.empty();
+        EXPECT_EQ(ended, "") << "round " << round << writes;
+    }
+}
+
+// No slot was left that never was used, and the receive side's stack of free slots names one that is none: a send
+// gives an error; it does not ask for ever for slots that do not come.
+TEST_F(Hostile, NoFreeSlotsAndABrokenStack) {
+    make_queue("victim", kInline);
+    const platform::File file = open_file("victim");
+    const std::uint32_t none = 0xfffffff0;
+    const std::uint32_t tail = 0;
+    ASSERT_EQ(pwrite(file.fd(), &none, 4, offsetof(objects::QueueHeader, send) + offsetof(objects::QueueSend, fresh)), 4);
+    ASSERT_EQ(pwrite(file.fd(), &tail, 4, offsetof(objects::QueueHeader, received) + offsetof(objects::QueueReceivePublished, returned_tail)), 4);
+    ASSERT_EQ(pwrite(file.fd(), &tail, 4, offsetof(objects::QueueHeader, sent) + offsetof(objects::QueueSendPublished, returned_head)), 4);
+    ASSERT_EQ(pwrite(file.fd(), &none, 4, offsetof(objects::QueueHeader, receive) + offsetof(objects::QueueReceive, stack)), 4);
+    EXPECT_EQ(meet(file.fd()), "");
 }
 
 // Rings, lanes, actors and slots scribbled over with noise, small numbers and single bits: calls end, by themselves.
