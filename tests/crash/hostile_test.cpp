@@ -173,8 +173,7 @@ std::string meet(int fd) {
     });
     if (!child.ends()) return "did not end";
     if (child.exited()) return {};
-    if (child.killed(SIGALRM)) return "hung";
-    return "was killed by signal " + std::to_string(WTERMSIG(child.status()));
+    return child.killed(SIGALRM) ? "hung" : "was killed by signal " + std::to_string(WTERMSIG(child.status()));
 }
 
 // A file under a queue's name that is empty, short, no regular file, noise, or a queue of another format, layout,
@@ -291,7 +290,7 @@ TEST_F(Hostile, ScribbledHeader) {
         std::string writes;
         for (std::uint64_t times = 2 + random() % 5; times != 0; --times) {
             constexpr std::pair<std::uint64_t, std::uint64_t> kParts[] = {{256, 64}, {448, 80}, {640, 24}, {832, 96}, {1024, 56}};
-            const auto [begin, bytes] = kParts[random() % std::size(kParts)];
+            const auto [begin, bytes] = kParts[random() % std::size(kParts)];  // not the locks
             const std::uint64_t at = begin + random() % (bytes / 4) * 4;
             const auto value = static_cast<std::uint32_t>(kValues[random() % std::size(kValues)]);
             ASSERT_EQ(pwrite(file.fd(), &value, 4, static_cast<off_t>(at)), 4);
@@ -308,8 +307,7 @@ TEST_F(Hostile, ScribbledHeader) {
 TEST_F(Hostile, NoFreeSlotsAndABrokenStack) {
     make_queue("victim", kInline);
     const platform::File file = open_file("victim");
-    const std::uint32_t none = 0xfffffff0;
-    const std::uint32_t tail = 0;
+    const std::uint32_t none = 0xfffffff0, tail = 0;
     ASSERT_EQ(pwrite(file.fd(), &none, 4, offsetof(objects::QueueHeader, send) + offsetof(objects::QueueSend, fresh)), 4);
     ASSERT_EQ(pwrite(file.fd(), &tail, 4, offsetof(objects::QueueHeader, received) + offsetof(objects::QueueReceivePublished, returned_tail)), 4);
     ASSERT_EQ(pwrite(file.fd(), &tail, 4, offsetof(objects::QueueHeader, sent) + offsetof(objects::QueueSendPublished, returned_head)), 4);

@@ -36,7 +36,8 @@ TEST(PriorityIndex, DoesAsAMultimap) {
     for (unsigned seed = 1; seed <= 8; ++seed) {
         Index i;
         Model model;
-        std::mt19937 random(seed);
+        std::mt19937 engine(seed);
+        auto random = [&] { return static_cast<std::uint32_t>(engine()); };
         std::vector<std::uint32_t> free;
         for (std::uint32_t slot = 0; slot < kSlots; ++slot) free.push_back(slot);
         struct Out {
