@@ -101,7 +101,8 @@ TEST_F(MappingTest, CutShortIsNoticed) {
     ASSERT_EQ(ftruncate(fd_, 4096), 0);
     EXPECT_EQ(damage_.load(), 0u);
     volatile std::byte* gone = made->start() + kBytes - 1;
-    EXPECT_EQ(*gone, std::byte{0});
+    const std::byte read = *gone;
+    EXPECT_EQ(read, std::byte{0});
     EXPECT_EQ(damage_.load(), 1u);
     EXPECT_EQ(made->header().magic, kFormat.magic);  // the rest is still there
     auto opened = Mapping::open(fd_, kFormat, &damage_);

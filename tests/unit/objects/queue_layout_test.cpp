@@ -103,8 +103,8 @@ TEST(QueueLayout, DamagedGeometryIsRefused) {
             ASSERT_EQ(pwrite(fd, &damaged, 4, static_cast<off_t>(at)), 4);
             Queue queue;
             auto opened = queue.open(fd);
-            EXPECT_FALSE(opened) << "offset " << at;
-            if (!opened) EXPECT_EQ(opened.fault().errno_value, EBADMSG);
+            ASSERT_FALSE(opened) << "offset " << at;
+            EXPECT_EQ(opened.fault().errno_value, EBADMSG);
             ASSERT_EQ(pwrite(fd, &word, 4, static_cast<off_t>(at)), 4);
         }
         Queue queue;

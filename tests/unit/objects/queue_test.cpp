@@ -117,7 +117,7 @@ TEST(Queue, CapacityIsExact) {
     for (const std::uint64_t capacity : {1, 2, 10, 1000, 1024, 5000}) {
         TestQueue q(capacity, 200);
         for (int round = 0; round < 3; ++round) {
-            for (std::uint64_t id = 0; id < capacity; ++id) ASSERT_EQ(q.send(id, 100, id % 3), 0) << capacity << ' ' << id;
+            for (std::uint64_t id = 0; id < capacity; ++id) ASSERT_EQ(q.send(id, 100, static_cast<std::uint32_t>(id % 3)), 0) << capacity << ' ' << id;
             EXPECT_EQ(q.send(capacity, 100, 9), EAGAIN);
             EXPECT_EQ(q.queue().count(), capacity);
             ASSERT_EQ(q.receive().error, 0);

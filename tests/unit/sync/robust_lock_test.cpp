@@ -6,6 +6,7 @@
 #include <atomic>
 #include <thread>
 #include <vector>
+#include "platform/futex.hpp"
 #include "support/child.hpp"
 
 namespace muster::sync {
@@ -68,7 +69,7 @@ TEST(RobustLock, KilledAnywhere) {
         const unsigned before = shared->ready.load();
         Child victim(work);
         ASSERT_TRUE(eventually([&] { return shared->ready.load() > before; }));
-        for (volatile unsigned delay = round % 50 * 100; delay > 0; delay = delay - 1) {}
+        for (unsigned delay = round % 50 * 100; delay > 0; --delay) platform::pause_cpu();
         victim.kill(SIGKILL);
         ASSERT_TRUE(victim.ends() && victim.killed());
         const std::uint64_t now = *static_cast<volatile std::uint64_t*>(&shared->second);
