@@ -247,5 +247,61 @@ TEST_F(DomainTest, ManyThreadsMakeOneDomain) {
     EXPECT_EQ(disagree.load(), 0);
 }
 
+// The names that "kind" may have while this thread makes it.
+std::vector<std::string> temporaries() {
+    const std::string thread = std::to_string(getpid());
+    return {".kind-" + thread, ".new-" + thread + "-0"};
+}
+
+// What stands under the name that a new directory has for a moment is not taken for it: left by somebody who died, or planted.
+TEST_F(DomainTest, LeftoversDoNotBecomeSubdirectories) {
+    auto domain = Domain::open(root_.c_str(), false);
+    ASSERT_TRUE(domain);
+    for (const std::string& name : temporaries()) std::filesystem::create_symlink("/tmp", in(name.c_str()));
+    auto made = domain->ensure_directory("kind");
+    EXPECT_TRUE(made) << made.fault().errno_value;
+    EXPECT_TRUE(std::filesystem::is_directory(std::filesystem::symlink_status(in("kind"))));
+}
+
+TEST_F(DomainTest, AnothersLeftoversAreNoHindrance) {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    chmod(root_.c_str(), 01777);
+    test::Child child([&] {
+        for (const std::string& name : temporaries())
+            if (mkdir(in(name.c_str()).c_str(), 0700) != 0 || chown(in(name.c_str()).c_str(), 60001, 60001) != 0) _exit(255);
+        if (seteuid(60002) != 0) _exit(255);
+        auto domain = Domain::open(root_.c_str(), false);
+        auto made = domain ? domain->ensure_directory("kind") : platform::Outcome<>(domain.fault());
+        _exit(made ? 0 : made.fault().errno_value);
+    });
+    ASSERT_TRUE(child.ends());
+    EXPECT_TRUE(child.exited()) << WEXITSTATUS(child.status());
+}
+
+// Whatever stands in a limit's place, asking does not wait for it.
+TEST_F(DomainTest, FifoInALimitsPlaceIsNoLimit) {
+    auto domain = Domain::open(root_.c_str(), false);
+    ASSERT_TRUE(domain);
+    ASSERT_TRUE(domain->ensure_directory("limits"));
+    ASSERT_EQ(mkfifo(in("limits/msg_max").c_str(), 0666), 0);
+    test::Child child([&] { _exit(domain->limits().msg_max == DomainLimits{}.msg_max ? 0 : 1); });
+    EXPECT_TRUE(child.ends(std::chrono::seconds(3)) && child.exited());
+}
+
+// A limit holds for everybody in the domain, whatever the umask of who set it.
+TEST_F(DomainTest, LimitsHoldForAllUsers) {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    chmod(root_.c_str(), 01777);
+    umask(077);
+    auto domain = Domain::open(root_.c_str(), false);
+    ASSERT_TRUE(domain);
+    ASSERT_TRUE(Domain::set_limit(*domain, "msg_max", 33));
+    test::Child child([&] {
+        if (seteuid(60001) != 0) _exit(255);
+        _exit(domain->limits().msg_max == 33 ? 0 : 1);
+    });
+    EXPECT_TRUE(child.ends() && child.exited());
+}
+
 }  // namespace
 }  // namespace muster::objects

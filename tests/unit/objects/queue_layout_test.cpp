@@ -97,6 +97,7 @@ TEST(QueueLayout, DamagedGeometryIsRefused) {
             queue.publish_ready();
         }
         for (const std::uint32_t flip : {1u, 0x80000000u, 0xffffffffu}) {
+            if (at == offsetof(QueueHeader, geometry.message_bytes_max) && flip == 1) continue;  // a sound queue of 65 bytes has the same plan
             std::uint32_t word = 0;
             ASSERT_EQ(pread(fd, &word, 4, static_cast<off_t>(at)), 4);
             const std::uint32_t damaged = word ^ flip;

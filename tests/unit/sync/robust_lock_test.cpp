@@ -27,11 +27,13 @@ struct Guarded {
 };
 
 TEST(RobustLock, OneAtATime) {
-    constexpr unsigned kProcesses = 4, kRounds = 50'000;
+    constexpr unsigned kProcesses = 4, kRounds = 250'000;
     Shared<Guarded> shared;
     std::vector<Child> children;
     for (unsigned i = 0; i < kProcesses; ++i)
         children.emplace_back([&] {
+            shared->ready.fetch_add(1);
+            while (shared->ready.load() < kProcesses) sched_yield();
             for (unsigned round = 0; round < kRounds; ++round) {
                 auto lock = ThreadLock::acquire(self(), shared->word, kNoActors);
                 if (!lock || lock->owner_died() || shared->first != shared->second) {
