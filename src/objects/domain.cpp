@@ -38,17 +38,39 @@ int move_high(int fd) {
     platform::close_file(fd);
     return moved;
 }
+
+// Makes a directory that is never seen with another mode than it keeps: under a name of its own first. A negated errno.
+int make_whole_directory(int at, const char* path, unsigned mode) {
+    std::size_t parent = std::strlen(path);
+    while (parent > 0 && path[parent - 1] == '/') --parent;
+    while (parent > 0 && path[parent - 1] != '/') --parent;
+    char temporary[Domain::kPathBytesMax + 48];
+    for (unsigned attempt = 0;; ++attempt) {
+        std::snprintf(temporary, sizeof temporary, "%.*s.new-%u-%u", static_cast<int>(parent), path,
+                      static_cast<unsigned>(platform::system_call(SYS_gettid)), attempt);
+        const int made = platform::make_directory(at, temporary, 0700);
+        if (made == 0) break;
+        if (made != -EEXIST || attempt == 64) return made;
+        platform::remove_name(at, temporary, AT_REMOVEDIR);  // left by somebody who died; if it is not ours to remove, the next number
+    }
+    int rc = 0;
+    {
+        File directory(platform::open_at(at, temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+        rc = directory.fd() < 0 ? directory.fd() : platform::change_mode(directory.fd(), mode);
+    }
+    if (rc >= 0) rc = platform::rename_new(at, temporary, at, path);
+    if (rc < 0) platform::remove_name(at, temporary, AT_REMOVEDIR);
+    return rc == -EEXIST ? 0 : rc;
+}
 }  // namespace
 
 Outcome<Domain> Domain::open(const char* path, bool create) {
     int fd = platform::open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd == -ENOENT && create) {
-        const bool root = platform::effective_user() == 0;
-        const int made = platform::make_directory(AT_FDCWD, path, 0700);
-        if (made < 0 && made != -EEXIST) return Fault{-made, "the domain's directory cannot be made; is its parent a tmpfs you may write to?"};
-        fd = platform::open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        // The maker decides: mkdir applied the umask, and root's domain is everybody's, as the kernel's objects are.
-        if (fd >= 0 && made == 0 && root) platform::change_mode(fd, 01777);
+        // Root's domain is everybody's, as the kernel's objects are. Two who make it at once agree on that.
+        const int made = make_whole_directory(AT_FDCWD, path, platform::effective_user() == 0 ? 01777 : 0700);
+        if (made < 0) return Fault{-made, "the domain's directory cannot be made; is its parent a tmpfs you may write to?"};
+        fd = platform::open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     }
     if (fd == -ENOTDIR) return Fault{ENOTDIR, "the domain's path is no directory, or a symbolic link that somebody put there"};
     if (fd < 0) return Fault{-fd, "the domain's directory cannot be opened"};
@@ -115,18 +137,7 @@ Outcome<> Domain::ensure_directory(const char* name) const {
         if (S_ISDIR(status.st_mode)) return platform::done();
         return Fault{ENOTDIR, "something that is no directory stands in the domain's place for objects of this kind"};
     }
-    // Made under another name first: a shared one is never seen with the mode that the umask left.
-    char temporary[64];
-    std::snprintf(temporary, sizeof temporary, ".%s-%u", name, static_cast<unsigned>(platform::system_call(SYS_gettid)));
-    int rc = platform::make_directory(directory(), temporary, 0700);
-    if (rc < 0 && rc != -EEXIST) return Fault{-rc};
-    if (shared_) {
-        File made(platform::open_at(directory(), temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-        if (made.fd() >= 0) platform::change_mode(made.fd(), 01777);
-    }
-    rc = platform::rename_new(directory(), temporary, directory(), name);
-    if (rc < 0) platform::remove_name(directory(), temporary, AT_REMOVEDIR);
-    if (rc < 0 && rc != -EEXIST) return Fault{-rc};
+    if (const int rc = make_whole_directory(directory(), name, shared_ ? 01777 : 0700); rc < 0) return Fault{-rc};
     return platform::done();
 }
 
@@ -159,7 +170,7 @@ DomainLimits Domain::limits() const {
     File all(platform::open_at(directory(), "limits", O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (all.fd() < 0) return limits;
     for (const NamedLimit& limit : kLimits) {
-        File file(platform::open_at(all.fd(), limit.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        File file(platform::open_at(all.fd(), limit.name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
         if (file.fd() < 0) continue;
         char text[32] = {};
         const long got = platform::read_file(file.fd(), text, sizeof text - 1);
@@ -180,6 +191,7 @@ Outcome<> Domain::set_limit(const Domain& domain, const char* name, std::uint64_
         const int length = std::snprintf(text, sizeof text, "%llu\n", static_cast<unsigned long long>(value));
         File file(platform::open_at(domain.directory(), path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
         if (file.fd() < 0) return Fault{-file.fd()};
+        platform::change_mode(file.fd(), 0644);  // for all who use the domain, whatever the umask
         const long put = platform::write_file(file.fd(), text, static_cast<std::size_t>(length));
         return put == length ? platform::done() : Outcome<>(Fault{put < 0 ? static_cast<int>(-put) : ENOSPC});
     }
