@@ -52,7 +52,11 @@ void Queue::refill_returned() {
     QueueReceive& r = header_->receive;
     for (std::uint32_t moved = 0; moved <= ring_mask_; ++moved) {
         const std::uint32_t top = r.stack.load_relaxed();
-        if (top == 0 || top > slots_.count) return;
+        if (top == 0) return;
+        if (top > slots_.count || slot_state(slot(top - 1).state.load_relaxed()) != SlotState::free) {
+            (void)damaged("the queue's stack of free slots is damaged");
+            return;
+        }
         if (header_->received.returned_tail.load_relaxed() - header_->sent.returned_head.load_acquire() > ring_mask_) return;
         const std::uint32_t next = slot(top - 1).next.load_relaxed();
         r.taking_tail.store_relaxed(header_->received.returned_tail.load_relaxed());

@@ -33,15 +33,6 @@ __attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::
         slot(candidate).state.store_release(slot_word(SlotState::filling));
         MUSTER_CRASH_POINT("queue.send.filling");
     };
-    if (const std::uint32_t spare = s.spare.load_relaxed(); spare != 0) {
-        if (spare > slots_.count || slot_state(slot(spare - 1).state.load_relaxed()) != SlotState::free) {
-            fault = damaged("the queue's list of spare slots is damaged");
-            return Quick::failed;
-        }
-        claim(spare - 1);
-        s.spare.store_release(slot(spare - 1).next.load_relaxed());
-        return Quick::done;
-    }
     const std::uint32_t head = header_->sent.returned_head.load_relaxed();
     // SYNC queue.returned (acquire half). Carries: the slot's free state.
     if (head != header_->received.returned_tail.load_acquire()) {
@@ -52,6 +43,16 @@ __attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::
         }
         claim(candidate);
         header_->sent.returned_head.store_release(head + 1);
+        return Quick::done;
+    }
+    // After the ring: a slot given back for want of memory for its region must not be in the way of those that have it.
+    if (const std::uint32_t spare = s.spare.load_relaxed(); spare != 0) {
+        if (spare > slots_.count || slot_state(slot(spare - 1).state.load_relaxed()) != SlotState::free) {
+            fault = damaged("the queue's list of spare slots is damaged");
+            return Quick::failed;
+        }
+        claim(spare - 1);
+        s.spare.store_release(slot(spare - 1).next.load_relaxed());
         return Quick::done;
     }
     const std::uint32_t fresh = s.fresh.load_relaxed();
