@@ -202,6 +202,7 @@ private:
     std::uint32_t relink(ActorKind kind, memory::ShmU32& first, memory::ShmU32& last);
     bool is_linked(std::uint32_t number, const memory::ShmU32& first) const;
     bool dead_actors() const;
+    bool dead_holder(const memory::ShmU32& lock) const;
     void put_back(int fd, std::uint32_t number);
     void return_taken(int fd, std::uint32_t actor_number);                 // both locks held: the message goes back
     bool finish_taken(Acting& me, int fd, void* buffer, ReceivedMessage& received);  // false: buffer cannot be written, the message went back
@@ -228,6 +229,7 @@ private:
     std::atomic<std::uint32_t> yields_skipped_{0};   // how many times to sleep without yielding first
     std::atomic<std::uint32_t> yields_in_vain_{0};   // in a row
     std::atomic<int> fifo_{-1};
+    std::atomic<std::uint32_t> receives_{0};  // of this process; now and then one looks for the dead
     OpenFifo open_fifo_ = nullptr;
 
 public:

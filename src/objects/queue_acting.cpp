@@ -155,21 +155,21 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
         bool dead = false;
         if (receiver) {
             const std::uint32_t high = queue.header_->shared.actors_high.load_acquire();
-            for (std::uint32_t other = 0; other < high && other < queue.actors_.count && count < platform::kWaitEntriesMax; ++other) {
+            for (std::uint32_t other = 0; other < high && other < queue.actors_.count; ++other) {
                 if (other == me.number()) continue;
                 Actor& neighbour = queue.actor(other);
                 const std::uint32_t life = neighbour.life.load_acquire();
                 if (life == 0) continue;
                 if (life & FUTEX_OWNER_DIED) dead = true;
+                if (count == platform::kWaitEntriesMax) continue;  // the look every kRecheckNs is for those
                 if (neighbour.kind.load_acquire() != static_cast<std::uint32_t>(ActorKind::receiver)) continue;
                 entries[count++] = {life, reinterpret_cast<std::uint64_t>(neighbour.life.address()), platform::kFutex32, 0};
             }
         }
         if (dead) {
-            if (auto locked = me.lock_both(); locked) {
-                queue.reap_dead(fd);
-                me.unlock_both();
-            }
+            if (auto locked = me.lock_both(); !locked) return Outcome::retry;  // damaged or removed: asked again, it says which
+            queue.reap_dead(fd);
+            me.unlock_both();
             continue;
         }
         platform::DeadlineNs until = deadline_ns;

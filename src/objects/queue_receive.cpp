@@ -114,6 +114,7 @@ void Queue::put_in(std::uint32_t candidate) {
 // commit, as in hand_over().
 void Queue::promote_senders() {
     QueueReceive& r = header_->receive;
+    if (messages_now() > messages_max_) return;  // one whom a death left in excess leaves without a successor
     for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
         const std::uint32_t first = r.first_sender.load_relaxed();
         if (first == 0 || first > actors_.count) return;
@@ -146,6 +147,7 @@ void Queue::promote_senders() {
 // giver has let go of the lock and woken it. kNoActor if nobody sleeps.
 std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
     QueueReceive& r = header_->receive;
+    if (messages_now() > messages_max_) return kNoActor;  // one whom a death left in excess leaves without a successor
     for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
         const std::uint32_t first = r.first_sender.load_relaxed();
         if (first == 0 || first > actors_.count) return kNoActor;
@@ -226,6 +228,10 @@ Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* b
     if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
     QueueReceive& r = header_->receive;
     QueueReceivePublished& p = header_->received;
+    // What the dead had in their hands must come back although the queue is never empty.
+    const std::uint32_t receives = receives_.load(std::memory_order_relaxed);
+    receives_.store(receives + 1, std::memory_order_relaxed);  // relaxed, and a lost count is no harm
+    if (__builtin_expect((receives & 63) == 0, 0) && dead_actors()) return Quick::slow;
     const std::uint32_t cpu = platform::current_cpu();
     if (p.cpu.load_relaxed() != cpu) p.cpu.store_relaxed(cpu);
     const std::uint64_t drained = p.drained.load_relaxed();
@@ -297,7 +303,7 @@ Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, v
             return fault;
         }
         if (auto good = usable(); !good) return good.fault();
-        if (spun || header_->shared.flags.load_relaxed() != 0 || dead_actors() || count() != 0) break;
+        if (spun || header_->shared.flags.load_relaxed() != 0 || dead_actors() || dead_holder(header_->send_lock) || count() != 0) break;
         if (auto allowed = may_wait(patience); !allowed) return allowed.fault();
         spun = true;
         if (header_->sent.receivers_waiting.load_relaxed() != 0) break;  // behind them, in order
@@ -322,6 +328,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 me.unlock_both();
                 return why;
             };
+            if (dead_actors()) reap_dead(fd);
             if (auto drained = drain(); !drained) return leave(drained.fault());
             auto best = index_.best();
             if (!best) return leave(damaged(best.fault().rule));

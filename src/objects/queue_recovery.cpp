@@ -205,6 +205,12 @@ bool Queue::dead_actors() const {
     return false;
 }
 
+// Whether whoever holds the lock is known to be dead: what it did may not be visible yet.
+bool Queue::dead_holder(const memory::ShmU32& lock) const {
+    const std::uint32_t word = lock.load_acquire();
+    return (word & FUTEX_OWNER_DIED) != 0 || ((word & sync::kHeldByActor) != 0 && actors_.is_dead(word & sync::kActorNumberMax));
+}
+
 // A message out of the hands of the dead, or of one who cannot take it: to the next receiver or back to its old place.
 void Queue::put_back(int fd, std::uint32_t number) {
     (void)fd;

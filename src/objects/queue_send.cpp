@@ -220,6 +220,10 @@ void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t cand
     Acting me(*this, thread);
     if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return;  // it keeps its message
     QueueSend& s = header_->send;
+    if (waiter.word.load_acquire() != word || slot(number).state.load_acquire() != slot_word(SlotState::taken, candidate + 1)) {
+        me.unlock_both();  // accepted meanwhile: the slot may be somebody else's message by now, and no intent may name it
+        return;
+    }
     s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
     s.filling.store_release(number + 1);
     MUSTER_CRASH_POINT("queue.give.taking_back");
@@ -333,7 +337,7 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
             case Quick::slow: break;
         }
         if (auto good = usable(); !good) return good;
-        if (header_->shared.flags.load_relaxed() != 0 || spun) break;
+        if (header_->shared.flags.load_relaxed() != 0 || spun || dead_holder(header_->receive_lock)) break;
         if (auto allowed = may_wait(patience); !allowed) return readable(thread, message, length) ? allowed.fault() : Fault{EFAULT, "the message cannot be read"};
         spun = true;
         if (header_->receive.senders_waiting.load_relaxed() != 0) break;  // behind them, in order
