@@ -103,7 +103,7 @@ struct QueueSend {
     memory::ShmU32 reserved1;
     memory::ShmU32 last_pid;
     memory::ShmU32 reserved0;
-    memory::ShmU64 reserved_time;
+    memory::ShmU64 reserved_line;
     memory::ShmU64 reserved[10];
 };
 
@@ -126,7 +126,7 @@ struct QueueReceive {
     memory::ShmU32 summary;          // bit per summary word that is not zero
     memory::ShmU32 last_pid;
     memory::ShmU64 summary_words[8]; // bit per lane block that is occupied
-    memory::ShmU64 reserved_time;
+    memory::ShmU64 reserved_line;
     memory::ShmU64 reserved[11];
 };
 
