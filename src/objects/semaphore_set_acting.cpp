@@ -243,8 +243,9 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
             case ActorState::handover:
                 // The giver woke us before it committed. It needs some nanoseconds more; should it be dead, the lock tells.
                 if (!answered) {
-                    giver_cpu = set.waiter(me.number()).result.load_relaxed();
-                    set.waiter(me.number()).result.store_release(kAnswered);
+                    std::uint32_t asked = set.waiter(me.number()).result.load_relaxed();
+                    giver_cpu = asked & ~kAsking;
+                    if ((asked & kAsking) == kAsking && asked != kAnswered) set.waiter(me.number()).result.compare_exchange(asked, kAnswered);
                     answered = true;
                 }
                 if (turns < kHandoverSpins && giver_cpu != platform::current_cpu()) {

@@ -142,7 +142,7 @@ SemaphoreChange::Served SemaphoreChange::serve(std::uint32_t number) {
     for (;;) {
         const bool asleep = state_of(word) == ActorState::asleep;
         if (!asleep && state_of(word) != ActorState::waiting) break;
-        waiter.result.store_relaxed(platform::current_cpu());  // where to wait for us: what it is good for until the commit
+        waiter.result.store_relaxed(kAsking | (platform::current_cpu() & 0xffffu));  // where to wait for us: what it is good for until the commit
         if (!sleeper.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
         word = with_state(word, ActorState::handover);
         MUSTER_CRASH_POINT("semaphore.serve.handover");

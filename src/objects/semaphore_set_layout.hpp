@@ -101,6 +101,8 @@ static_assert(memory::ShmLayout<SemaphoreWaiter>);
 static_assert(sizeof(SemaphoreWaiter) == 64 && offsetof(SemaphoreWaiter, inline_ops) == 32);
 inline constexpr std::uint32_t kInlineOps = 4;
 inline constexpr std::uint32_t kAnswered = 0xfffffffe;
+// Or'ed to the giver's CPU while it asks. No result looks like it, so an answer that comes late changes nothing.
+inline constexpr std::uint32_t kAsking = 0xc0000000;
 
 // One process's adjustments, to be added at its end. Identity is (pid, start); pid 0: free, all adjustments zero. Lock held.
 //
