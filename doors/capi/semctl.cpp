@@ -53,7 +53,7 @@ int info(int command, std::uintptr_t argument) {
     result.semume = 500;
     result.semusz = 20;
     result.semaem = objects::kSemaphoreAdjustMax;
-    if (auto registry = sysv_sem_registry(false); registry) {
+    if (auto registry = semaphore_registry(false); registry) {
         highest = (*registry)->highest_index(SysvKind::sem);
         if (command == SEM_INFO) {
             int sets = 0;
@@ -79,55 +79,64 @@ int info(int command, std::uintptr_t argument) {
     return highest < 0 ? 0 : highest;
 }
 
-int describe(int id, int command, std::uintptr_t argument) {
-    platform::ThreadState& thread = platform::current_thread();
-    int given = id;
-    if (command != IPC_STAT) {
-        auto registry = sysv_sem_registry(false);
-        if (!registry) return fail_sem(EINVAL);
-        auto opened = (*registry)->open_index(SysvKind::sem, objects::sysv_index(id));
-        if (!opened) return fail_sem(opened.fault().errno_value);
-        given = opened->id;
-    }
-    auto held = hold_set(given);
-    if (!held) return fail_sem(held.fault().errno_value);
-    OpenSet& open = *held->operator->();
-    if (command != kStatAny && !has_rights(open, kMayRead)) return fail_sem(EACCES);
-    auto times = open.set.times(thread, process_lives);
-    if (!times) return fail_sem(times.fault().errno_value);
-    const objects::Permission permission = open.set.permission();
+int tell(int id, int command, std::uintptr_t argument, const memory::ObjectHeader& header, const objects::SemaphoreSet::Shown& shown) {
+    const objects::Permission permission = objects::Permission::of(header);
     semid_ds result{};
-    result.sem_perm.__key = static_cast<key_t>(open.set.object().key.load_relaxed());
+    result.sem_perm.__key = static_cast<key_t>(header.key.load_relaxed());
     result.sem_perm.uid = permission.owner_uid;
     result.sem_perm.gid = permission.owner_gid;
     result.sem_perm.cuid = permission.creator_uid;
     result.sem_perm.cgid = permission.creator_gid;
     result.sem_perm.mode = static_cast<decltype(result.sem_perm.mode)>(permission.mode);
-    result.sem_perm.__seq = static_cast<decltype(result.sem_perm.__seq)>(objects::sysv_sequence(given));
-    result.sem_otime = static_cast<time_t>(times->operated_s);
-    result.sem_ctime = static_cast<time_t>(times->changed_s);
-    result.sem_nsems = open.set.size();
-    if (!platform::fault_store(thread, reinterpret_cast<semid_ds*>(argument), result)) return fail_sem(EFAULT);
-    return command == IPC_STAT ? 0 : given;
+    result.sem_perm.__seq = static_cast<decltype(result.sem_perm.__seq)>(objects::sysv_sequence(id));
+    result.sem_otime = static_cast<time_t>(shown.times.operated_s);
+    result.sem_ctime = static_cast<time_t>(shown.times.changed_s);
+    result.sem_nsems = shown.semaphores;
+    if (!platform::fault_store(platform::current_thread(), reinterpret_cast<semid_ds*>(argument), result)) return fail_sem(EFAULT);
+    return command == IPC_STAT ? 0 : id;
+}
+
+int describe(int id, int command, std::uintptr_t argument) {
+    objects::SysvFile file{{}, {}, -1};
+    if (command != IPC_STAT) {
+        auto registry = semaphore_registry(false);
+        if (!registry) return fail_sem(EINVAL);
+        auto opened = (*registry)->open_index(SysvKind::sem, objects::sysv_index(id));
+        if (!opened) return fail_sem(opened.fault().errno_value);
+        file = std::move(*opened);
+        id = file.id;
+    }
+    auto held = hold_set(id);
+    if (!held && held.fault().errno_value == EACCES && command == kStatAny) {
+        // Another user's, which we may not map: what everybody may see of it.
+        auto shown = objects::SemaphoreSet::peek(file.file.fd());
+        return shown ? tell(id, command, argument, file.header, *shown) : fail_sem(shown.fault().errno_value);
+    }
+    if (!held) return fail_sem(held.fault().errno_value);
+    OpenSet& open = *held->operator->();
+    if (command != kStatAny && !open.has_rights(kMayRead)) return fail_sem(EACCES);
+    auto times = open.object.times(platform::current_thread(), process_lives);
+    if (!times) return fail_sem(times.fault().errno_value);
+    return tell(id, command, argument, open.object.object(), {*times, open.object.size()});
 }
 
 int get_all(OpenSet& open, std::uintptr_t argument) {
     platform::ThreadState& thread = platform::current_thread();
-    Values values(open.set.size());
+    Values values(open.object.size());
     if (values.get() == nullptr) return fail_sem(ENOMEM);
-    if (auto got = open.set.values(thread, process_lives, values.get()); !got) return fail_sem(got.fault().errno_value);
-    if (!platform::fault_copy(thread, reinterpret_cast<void*>(argument), values.get(), open.set.size() * sizeof(std::uint16_t))) return fail_sem(EFAULT);
+    if (auto got = open.object.values(thread, process_lives, values.get()); !got) return fail_sem(got.fault().errno_value);
+    if (!platform::fault_copy(thread, reinterpret_cast<void*>(argument), values.get(), open.object.size() * sizeof(std::uint16_t))) return fail_sem(EFAULT);
     return 0;
 }
 
 int set_all(OpenSet& open, std::uintptr_t argument) {
     platform::ThreadState& thread = platform::current_thread();
-    Values values(open.set.size());
+    Values values(open.object.size());
     if (values.get() == nullptr) return fail_sem(ENOMEM);
-    if (!platform::fault_copy(thread, values.get(), reinterpret_cast<const void*>(argument), open.set.size() * sizeof(std::uint16_t))) return fail_sem(EFAULT);
-    for (std::uint32_t number = 0; number < open.set.size(); ++number)
+    if (!platform::fault_copy(thread, values.get(), reinterpret_cast<const void*>(argument), open.object.size() * sizeof(std::uint16_t))) return fail_sem(EFAULT);
+    for (std::uint32_t number = 0; number < open.object.size(); ++number)
         if (values.get()[number] > objects::kSemaphoreValueMax) return fail_sem(ERANGE);
-    auto set = open.set.set_values(thread, process_lives, values.get());
+    auto set = open.object.set_values(thread, process_lives, values.get());
     return set ? 0 : fail_sem(set.fault().errno_value);
 }
 
@@ -137,20 +146,20 @@ int main_commands(int id, int number, int command, std::uintptr_t argument) {
     auto held = hold_set(id);
     if (!held) return fail_sem(held.fault().errno_value);
     OpenSet& open = *held->operator->();
-    const bool is_number = number >= 0 && static_cast<std::uint32_t>(number) < open.set.size();
+    const bool is_number = number >= 0 && static_cast<std::uint32_t>(number) < open.object.size();
     if (command == SETVAL && !is_number) return fail_sem(EINVAL);
-    if (!has_rights(open, command == SETALL || command == SETVAL ? kMayWrite : kMayRead)) return fail_sem(EACCES);
+    if (!open.has_rights(command == SETALL || command == SETVAL ? kMayWrite : kMayRead)) return fail_sem(EACCES);
     if (command == GETALL) return get_all(open, argument);
     if (command == SETALL) return set_all(open, argument);
     if (!is_number) return fail_sem(EINVAL);
     const auto which = static_cast<std::uint32_t>(number);
     if (command == SETVAL) {
-        auto set = open.set.set_value(thread, process_lives, which, static_cast<std::uint32_t>(argument));
+        auto set = open.object.set_value(thread, process_lives, which, static_cast<std::uint32_t>(argument));
         return set ? 0 : fail_sem(set.fault().errno_value);
     }
-    auto got = command == GETVAL   ? open.set.value(thread, process_lives, which)
-               : command == GETPID ? open.set.last_pid(thread, process_lives, which)
-                                   : open.set.waiting(thread, process_lives, which, command == GETZCNT);
+    auto got = command == GETVAL   ? open.object.value(thread, process_lives, which)
+               : command == GETPID ? open.object.last_pid(thread, process_lives, which)
+                                   : open.object.waiting(thread, process_lives, which, command == GETZCNT);
     return got ? static_cast<int>(*got) : fail_sem(got.fault().errno_value);
 }
 
@@ -166,17 +175,17 @@ int set_permission(int id, std::uintptr_t argument) {
     auto held = hold_set(id);
     if (!held) return fail_sem(held.fault().errno_value == EACCES ? EPERM : held.fault().errno_value);
     OpenSet& open = *held->operator->();
-    if (!open.set.permission().owned_by_us()) return fail_sem(EPERM);
-    auto registry = sysv_sem_registry(false);
+    if (!open.object.permission().owned_by_us()) return fail_sem(EPERM);
+    auto registry = semaphore_registry(false);
     if (!registry) return fail_sem(EINVAL);
     auto opened = (*registry)->open(SysvKind::sem, id);
     if (!opened) return fail_sem(opened.fault().errno_value == EIDRM ? EINVAL : opened.fault().errno_value);
     change.fd = opened->file.fd();
-    auto done = open.set.administer(
+    auto done = open.object.administer(
         thread,
         [](void* context, memory::ObjectHeader& header) -> Outcome<> {
             auto* set = static_cast<NewPermission*>(context);
-            return objects::SysvRegistry::set_permission(set->fd, -1, header, set->wanted.sem_perm.uid, set->wanted.sem_perm.gid, set->wanted.sem_perm.mode);
+            return objects::SysvRegistry::set_permission(SysvKind::sem, set->fd, -1, header, set->wanted.sem_perm.uid, set->wanted.sem_perm.gid, set->wanted.sem_perm.mode);
         },
         &change);
     return done ? 0 : fail_sem(done.fault().errno_value);
@@ -189,14 +198,14 @@ int remove(int id) {
         auto held = hold_set(id);
         if (!held) return fail_sem(held.fault().errno_value == EACCES ? EPERM : held.fault().errno_value);
         OpenSet& open = *held->operator->();
-        if (!open.set.permission().owned_by_us()) return fail_sem(EPERM);
-        key = open.set.object().key.load_relaxed();
-        auto done = open.set.remove(
+        if (!open.object.permission().owned_by_us()) return fail_sem(EPERM);
+        key = open.object.object().key.load_relaxed();
+        auto done = open.object.remove(
             thread, [](void*, memory::ObjectHeader& header) { objects::SysvRegistry::mark_removed(header); }, nullptr);
         if (!done) return fail_sem(done.fault().errno_value);
     }
-    if (auto registry = sysv_sem_registry(false); registry) (*registry)->remove_names(SysvKind::sem, id, key);
-    forget_set(id);
+    if (auto registry = semaphore_registry(false); registry) (*registry)->remove_names(SysvKind::sem, id, key);
+    set_table.forget(id);
     return 0;
 }
 

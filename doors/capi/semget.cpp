@@ -30,11 +30,11 @@ platform::Outcome<memory::ObjectHeader*> build(void* context, int fd) {
     if (wanted->semaphores == 0) return platform::Fault{EINVAL, "a new set needs at least one semaphore"};
     if (wanted->limits->semmns < objects::SysvLimits{}.semmns && used_semaphores(*wanted->registry) + wanted->semaphores > wanted->limits->semmns)
         return platform::Fault{ENOSPC, "the domain's limit of semaphores is reached"};
-    if (wanted->made == nullptr) wanted->made = new_set();
+    if (wanted->made == nullptr) wanted->made = set_table.make();
     if (wanted->made == nullptr) return platform::Fault{ENOMEM};
-    if (auto created = wanted->made->set.create(fd, wanted->semaphores); !created) return created.fault();
-    wanted->made->set.publish_ready();
-    return &wanted->made->set.object();
+    if (auto created = wanted->made->object.create(fd, wanted->semaphores); !created) return created.fault();
+    wanted->made->object.publish_ready();
+    return &wanted->made->object.object();
 }
 
 platform::Outcome<> fits(void* context, const objects::SysvFile& existing) {
@@ -53,7 +53,7 @@ MUSTER_EXPORT int semget(key_t key, int semaphores, int flags) noexcept {
     using namespace muster;
     using namespace muster::capi;
     const int saved = errno;
-    auto registry = sysv_sem_registry(true);
+    auto registry = semaphore_registry(true);
     if (!registry) return fail_sem(registry.fault().errno_value);
     auto domain = process_domain(true);
     if (!domain) return fail_sem(domain.fault().errno_value);
@@ -62,8 +62,8 @@ MUSTER_EXPORT int semget(key_t key, int semaphores, int flags) noexcept {
     Wanted wanted{static_cast<std::uint32_t>(semaphores), nullptr, *domain, *registry, &limits};
     const objects::SysvMaker maker{&build, &fits, nullptr, &wanted};
     auto found = (*registry)->get(objects::SysvKind::sem, static_cast<std::uint32_t>(key), flags, limits.semmni, maker);
-    if (found && found->created && wanted.made != nullptr) enter_set(wanted.made, found->id);
-    else discard_set(wanted.made);
+    if (found && found->created && wanted.made != nullptr) set_table.enter(wanted.made, found->id);
+    else set_table.discard(wanted.made);
     if (!found) return fail_sem(found.fault().errno_value);
     errno = saved;
     return found->id;

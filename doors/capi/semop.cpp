@@ -9,12 +9,12 @@ namespace {
 int operate_on(platform::ThreadState& thread, OpenSet& open, const objects::SemaphoreOp* ops, std::uint32_t count, std::int64_t timeout_ns) {
     bool alters = false;
     for (std::uint32_t i = 0; i < count; ++i) {
-        if (ops[i].number >= open.set.size()) return fail_sem(EFBIG);
+        if (ops[i].number >= open.object.size()) return fail_sem(EFBIG);
         alters = alters || ops[i].amount != 0;
     }
-    if (!has_rights(open, alters ? objects::kMayWrite : objects::kMayRead)) return fail_sem(EACCES);
+    if (!open.has_rights(alters ? objects::kMayWrite : objects::kMayRead)) return fail_sem(EACCES);
     const int saved = errno;
-    auto done = open.set.operate(thread, ops, count, timeout_ns, process_lives);
+    auto done = open.object.operate(thread, ops, count, timeout_ns, process_lives);
     errno = saved;
     return done ? 0 : fail_sem(done.fault().errno_value);
 }
@@ -38,8 +38,8 @@ int operate_semaphores(int id, const sembuf* given, size_t count, const timespec
         constexpr std::int64_t kMost = INT64_MAX / 4'000'000'000;
         timeout_ns = limit.tv_sec > kMost ? platform::kForever : limit.tv_sec * 1'000'000'000 + limit.tv_nsec;
     }
-    SetHold held = hold_known_set(id);
-    if (__builtin_expect(!held || !objects::SysvRegistry::is_live(held->set.object(), id), 0)) {
+    SetHold held = set_table.hold_known(id);
+    if (__builtin_expect(!held || !objects::SysvRegistry::is_live(held->object.object(), id), 0)) {
         SetHold none(std::move(held));
         auto found = hold_set(id);
         if (!found) return fail_sem(found.fault().errno_value);

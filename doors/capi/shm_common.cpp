@@ -1,7 +1,6 @@
 #include "shm_common.hpp"
 #include <pthread.h>
-#include <new>
-#include "private_lock.hpp"
+#include "process_registry.hpp"
 
 namespace muster::capi {
 namespace {
@@ -15,10 +14,6 @@ union Kept {
     ~Kept() {}
 };
 constinit Kept<objects::Attachments> table(&process_domain, &segment_registry);
-
-alignas(objects::SysvRegistry) unsigned char registry_storage[sizeof(objects::SysvRegistry)];
-std::atomic<objects::SysvRegistry*> registry{nullptr};
-PrivateLock making;
 
 void before_fork() {
     table.object.before_fork();
@@ -44,15 +39,7 @@ objects::Attachments& attachments() {
 }
 
 objects::SysvRegistry& segment_registry(objects::Domain& domain) {
-    objects::SysvRegistry* known = registry.load(std::memory_order_acquire);
-    if (known != nullptr) return *known;
-    const PrivateLock::Hold hold(making);
-    known = registry.load(std::memory_order_acquire);
-    if (known == nullptr) {
-        known = new (registry_storage) objects::SysvRegistry(domain);
-        registry.store(known, std::memory_order_release);
-    }
-    return *known;
+    return registry_of(domain);
 }
 
 bool is_attachment_descriptor(int descriptor) {

@@ -4,6 +4,7 @@
 // are not ours to use. A number's line in the table is all that another call needs.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
@@ -99,6 +100,13 @@ long call_mremap(long address, long old_length, long new_length, long flags, lon
     return reinterpret_cast<long>(mremap(as<void*>(address), as<size_t>(old_length), as<size_t>(new_length), as<int>(flags), as<void*>(wanted)));
 }
 
+long call_msgget(long key, long flags, long, long, long) { return msgget(as<key_t>(key), as<int>(flags)); }
+long call_msgsnd(long id, long message, long size, long flags, long) { return msgsnd(as<int>(id), as<const void*>(message), as<size_t>(size), as<int>(flags)); }
+long call_msgrcv(long id, long message, long size, long type, long flags) {
+    return msgrcv(as<int>(id), as<void*>(message), as<size_t>(size), type, as<int>(flags));
+}
+long call_msgctl(long id, long command, long buffer, long, long) { return msgctl(as<int>(id), as<int>(command), as<msqid_ds*>(buffer)); }
+
 long call_semget(long key, long count, long flags, long, long) { return semget(as<key_t>(key), as<int>(count), as<int>(flags)); }
 long call_semop(long id, long operations, long count, long, long) { return semop(as<int>(id), as<sembuf*>(operations), as<size_t>(count)); }
 long call_semtimedop(long id, long operations, long count, long timeout, long) {
@@ -132,6 +140,10 @@ constexpr Table make_table() {
     table.handlers[436] = &call_close_range;
 #endif
     table.handlers[SYS_fcntl] = &call_fcntl;
+    table.handlers[SYS_msgget] = &call_msgget;
+    table.handlers[SYS_msgsnd] = &call_msgsnd;
+    table.handlers[SYS_msgrcv] = &call_msgrcv;
+    table.handlers[SYS_msgctl] = &call_msgctl;
     table.handlers[SYS_semget] = &call_semget;
     table.handlers[SYS_semop] = &call_semop;
     table.handlers[SYS_semtimedop] = &call_semtimedop;

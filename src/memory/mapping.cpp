@@ -24,28 +24,39 @@ Outcome<std::byte*> map_file(int fd, std::uint64_t bytes, std::atomic<std::uint3
 }
 }  // namespace
 
-Outcome<Mapping> Mapping::create(int fd, std::uint64_t bytes, std::uint64_t reserved_bytes, std::atomic<std::uint32_t>* damage) {
+Outcome<> set_length(int fd, std::uint64_t bytes) {
     // Growing a file past RLIMIT_FSIZE raises SIGXFSZ: ask before, never be killed by it.
     rlimit limit;
     if (platform::system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && limit.rlim_cur < bytes)
         return Fault{EFBIG, "the object is larger than the file size limit of this process (ulimit -f)"};
     if (const int rc = platform::truncate_file(fd, bytes); rc < 0) return Fault{-rc, "the file system takes no file of that size"};
-    if (const int rc = platform::reserve_bytes(fd, 0, reserved_bytes); rc < 0) return Fault{-rc, "the file system of the domain is full"};
-    auto start = map_file(fd, bytes, damage);
-    if (!start) return start.fault();
-    return Mapping(*start, bytes, damage);
+    return platform::done();
 }
 
-Outcome<Mapping> Mapping::open(int fd, const Format& format, std::atomic<std::uint32_t>* damage) {
+Outcome<Mapping> Mapping::create(int fd, std::uint64_t bytes, std::uint64_t reserved_bytes, std::atomic<std::uint32_t>* damage, std::uint64_t behind_bytes) {
+    if (auto long_enough = set_length(fd, bytes); !long_enough) return long_enough.fault();
+    if (const int rc = platform::reserve_bytes(fd, 0, reserved_bytes); rc < 0) return Fault{-rc, "the file system of the domain is full"};
+    auto start = map_file(fd, bytes + behind_bytes, damage);
+    if (!start) return start.fault();
+    return Mapping(*start, bytes + behind_bytes, bytes, damage);
+}
+
+Outcome<> Mapping::append(int fd) {
+    const long at = platform::map_shared_over(start_ + first_bytes_, fd, 0, bytes_ - first_bytes_);
+    if (at < 0 && at > -4096) return Fault{static_cast<int>(-at), "the object does not fit into the address space"};
+    return platform::done();
+}
+
+Outcome<Mapping> Mapping::open(int fd, const Format& format, std::atomic<std::uint32_t>* damage, std::uint64_t behind_bytes) {
     struct stat status;
     if (const int rc = platform::file_status(fd, &status); rc < 0) return Fault{-rc};
     ObjectHeader header;  // our copy: the shared one may change under us
     const long got = platform::read_at(fd, &header, sizeof header, 0);
     if (got != static_cast<long>(sizeof header)) return Fault{EBADMSG, "the file is shorter than an object's header; it is damaged or no Muster object"};
     if (auto checked = check_header(header, format, static_cast<std::uint64_t>(status.st_size)); !checked) return checked.fault();
-    auto start = map_file(fd, header.file_bytes, damage);
+    auto start = map_file(fd, header.file_bytes + behind_bytes, damage);
     if (!start) return start.fault();
-    return Mapping(*start, header.file_bytes, damage);
+    return Mapping(*start, header.file_bytes + behind_bytes, header.file_bytes, damage);
 }
 
 Outcome<> check_header(const ObjectHeader& header, const Format& format, std::uint64_t file_bytes) {

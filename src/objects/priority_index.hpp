@@ -5,19 +5,12 @@
 #pragma once
 #include <bit>
 #include "objects/queue_layout.hpp"
+#include "objects/slot_table.hpp"
 #include "platform/outcome.hpp"
 
 namespace muster::objects {
 
 inline constexpr platform::Fault kIndexBroken{EBADMSG, "the queue's index of priorities is damaged"};
-
-// Where the slots of a queue are, in this process; the numbers are checked copies.
-struct SlotTable {
-    std::byte* first;
-    std::uint32_t count;
-    std::uint32_t stride_bytes;
-    Slot& operator[](std::uint32_t slot) const { return *reinterpret_cast<Slot*>(first + std::size_t{slot} * stride_bytes); }
-};
 
 class PriorityIndex {
 public:

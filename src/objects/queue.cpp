@@ -24,38 +24,59 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t to) { return
 constexpr memory::Format kFormat{kQueueMagic, kQueueFormat, kQueueFingerprint, sizeof(QueueHeader)};
 
 // Where everything goes; the one place that decides, so that an opener can check it all by deciding again.
-QueueGeometry plan(std::uint64_t messages_max, std::uint64_t message_bytes_max, std::uint64_t& file_bytes) {
+QueueGeometry plan(std::uint64_t messages_max, std::uint64_t message_bytes_max, QueueFace face, std::uint64_t& file_bytes) {
+    const bool typed = face == QueueFace::types;
+    const std::uint64_t beside = sizeof(Slot) + (typed ? sizeof(TypeLane) : 0);  // the message in a slot
     QueueGeometry g{};
+    g.face = static_cast<std::uint32_t>(face);
     g.messages_max = messages_max;
     g.message_bytes_max = message_bytes_max;
     g.slots = static_cast<std::uint32_t>(messages_max) + kSpareSlots;
-    const bool all_inline = message_bytes_max <= kInlineLeast || messages_max * (message_bytes_max + sizeof(Slot)) <= kAllInlineBytesMax;
+    const bool all_inline = message_bytes_max <= kInlineLeast || messages_max * (message_bytes_max + beside) <= kAllInlineBytesMax;
     const std::uint64_t inline_wanted = all_inline && message_bytes_max > kInlineLeast ? message_bytes_max : kInlineLeast;
-    g.slot_stride = static_cast<std::uint32_t>(round_up(inline_wanted + sizeof(Slot), 64));
-    g.inline_bytes = g.slot_stride - static_cast<std::uint32_t>(sizeof(Slot));
+    g.slot_stride = static_cast<std::uint32_t>(round_up(inline_wanted + beside, 64));
+    g.inline_bytes = g.slot_stride - static_cast<std::uint32_t>(beside);
     g.ring_entries = std::bit_ceil(static_cast<std::uint32_t>(messages_max < kRingEntriesMax ? messages_max + 16 : kRingEntriesMax));
     if (g.ring_entries > kRingEntriesMax) g.ring_entries = kRingEntriesMax;
     g.actors = kActors;
     g.region_stride = all_inline ? 0 : round_up(message_bytes_max, kPage);
     g.lanes_offset = round_up(sizeof(QueueHeader) + 8ull * g.ring_entries, 64);
-    g.actors_offset = round_up(g.lanes_offset + kLaneBlocks * sizeof(LaneBlock), kPage);
+    g.actors_offset = round_up(g.lanes_offset + (typed ? 0 : kLaneBlocks * sizeof(LaneBlock)), kPage);
     g.slots_offset = round_up(g.actors_offset + kActors * sizeof(sync::Actor), kPage);
     g.regions_offset = round_up(g.slots_offset + std::uint64_t{g.slots} * g.slot_stride, kPage);
     file_bytes = round_up(g.regions_offset + std::uint64_t{g.slots} * g.region_stride, kPage);
     return g;
 }
+
+// The second file of a typed queue, as the first one names it.
+Outcome<> look_at_slots_file(int slots_fd, QueueGeometry& geometry) {
+    struct stat status;
+    if (const int rc = platform::file_status(slots_fd, &status); rc < 0) return Fault{-rc};
+    geometry.slots_inode = status.st_ino;
+    geometry.slots_device = status.st_dev;
+    return platform::done();
+}
 }  // namespace
 
-Outcome<> Queue::create(int fd, const QueueOptions& options) {
+Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
     if (options.messages_max == 0 || options.message_bytes_max == 0 || options.messages_max > 16'000'000 ||
         options.message_bytes_max > 1ull << 30)
         return Fault{EINVAL, "a queue holds 1 to 16000000 messages of 1 byte to 1 GiB"};
     std::uint64_t file_bytes = 0;
-    const QueueGeometry geometry = plan(options.messages_max, options.message_bytes_max, file_bytes);
+    const bool typed = options.face == QueueFace::types;
+    QueueGeometry geometry = plan(options.messages_max, options.message_bytes_max, options.face, file_bytes);
+    const std::uint64_t behind_bytes = typed ? file_bytes - geometry.slots_offset : 0;
+    if (typed) {
+        file_bytes = geometry.slots_offset;
+        if (auto long_enough = memory::set_length(slots_fd, behind_bytes); !long_enough) return long_enough;
+        if (auto looked = look_at_slots_file(slots_fd, geometry); !looked) return looked;
+    }
     // One page, or three for deep queues, is all that an idle queue takes.
-    const std::uint64_t reserved = round_up(geometry.lanes_offset + sizeof(LaneBlock), kPage);
-    auto mapping = memory::Mapping::create(fd, file_bytes, reserved, &mapping_damaged_);
+    const std::uint64_t reserved = round_up(geometry.lanes_offset + (typed ? 0 : sizeof(LaneBlock)), kPage);
+    auto mapping = memory::Mapping::create(fd, file_bytes, reserved, &mapping_damaged_, behind_bytes);
     if (!mapping) return mapping.fault();
+    if (typed)
+        if (auto appended = mapping->append(slots_fd); !appended) return appended;
     new (&mapping_) memory::Mapping(std::move(*mapping));
     header_ = reinterpret_cast<QueueHeader*>(mapping_.start());
     memory::fill_header(header_->object, kFormat, file_bytes);
@@ -65,20 +86,35 @@ Outcome<> Queue::create(int fd, const QueueOptions& options) {
     header_->object.creator_gid.store_relaxed(platform::effective_group());
     header_->object.mode.store_relaxed(options.mode);
     header_->geometry = geometry;
-    header_->shared.lanes_reserved.store_relaxed((1ull << ((reserved - round_up(geometry.lanes_offset - kPage + 1, kPage)) / kPage)) - 1);
+    if (typed) {
+        header_->shared.bytes_max.store_relaxed(options.bytes_max);
+        header_->send.changed_s.store_relaxed(platform::realtime_s());
+    } else {
+        header_->shared.lanes_reserved.store_relaxed((1ull << ((reserved - round_up(geometry.lanes_offset - kPage + 1, kPage)) / kPage)) - 1);
+    }
     header_->sent.cpu.store_relaxed(~0u);
     header_->received.cpu.store_relaxed(~0u);
     attach();
     return platform::done();
 }
 
-Outcome<> Queue::open(int fd, bool even_damaged) {
-    auto mapping = memory::Mapping::open(fd, kFormat, &mapping_damaged_);
+Outcome<> Queue::open(int fd, bool even_damaged, int slots_fd) {
+    const bool typed = slots_fd >= 0;
+    struct stat slots{};
+    if (typed)
+        if (const int rc = platform::file_status(slots_fd, &slots); rc < 0) return Fault{-rc};
+    const auto behind_bytes = static_cast<std::uint64_t>(slots.st_size);
+    auto mapping = memory::Mapping::open(fd, kFormat, &mapping_damaged_, behind_bytes);
     if (!mapping) return mapping.fault();
+    if (typed)
+        if (auto appended = mapping->append(slots_fd); !appended) return appended;
     const std::uint64_t file_bytes = mapping->bytes();
     auto* header = reinterpret_cast<QueueHeader*>(mapping->start());
     const QueueGeometry geometry = header->geometry;  // our copy
     if (auto checked = check_geometry(geometry, file_bytes); !checked) return checked;
+    if (typed != (geometry.face == static_cast<std::uint32_t>(QueueFace::types))) return Fault{EBADMSG, "the queue is one of another kind (POSIX or System V)"};
+    if (typed && (geometry.slots_inode != slots.st_ino || geometry.slots_device != slots.st_dev || mapping->header().file_bytes != geometry.slots_offset))
+        return Fault{EBADMSG, "the queue's second file is another queue's"};
     if (!even_damaged && (header->shared.flags.load_relaxed() & kQueueDamaged) != 0)
         return Fault{EBADMSG, "the queue was found damaged before; `muster fsck` says more"};
     new (&mapping_) memory::Mapping(std::move(*mapping));
@@ -91,7 +127,10 @@ Outcome<> Queue::check_geometry(const QueueGeometry& geometry, std::uint64_t fil
     if (geometry.messages_max == 0 || geometry.messages_max > 16'000'000 || geometry.message_bytes_max == 0 || geometry.message_bytes_max > 1ull << 30)
         return Fault{EBADMSG, "the queue's capacity or message size is out of range; its header is damaged"};
     std::uint64_t planned_bytes = 0;
-    const QueueGeometry planned = plan(geometry.messages_max, geometry.message_bytes_max, planned_bytes);
+    if (geometry.face > static_cast<std::uint32_t>(QueueFace::types)) return Fault{EBADMSG, "the queue's header names a face that is none; it is damaged"};
+    QueueGeometry planned = plan(geometry.messages_max, geometry.message_bytes_max, static_cast<QueueFace>(geometry.face), planned_bytes);
+    planned.slots_inode = geometry.slots_inode;
+    planned.slots_device = geometry.slots_device;
     if (__builtin_memcmp(&planned, &geometry, sizeof planned) != 0 || planned_bytes != file_bytes)
         return Fault{EBADMSG, "the queue's header contradicts itself; it is damaged"};
     return platform::done();
@@ -101,7 +140,8 @@ Outcome<> Queue::check_geometry(const QueueGeometry& geometry, std::uint64_t fil
 void Queue::attach() {
     const QueueGeometry& g = header_->geometry;
     std::uint64_t file_bytes = 0;
-    const QueueGeometry planned = plan(g.messages_max, g.message_bytes_max, file_bytes);
+    typed_ = g.face == static_cast<std::uint32_t>(QueueFace::types);
+    const QueueGeometry planned = plan(g.messages_max, g.message_bytes_max, typed_ ? QueueFace::types : QueueFace::priorities, file_bytes);
     std::byte* start = mapping_.start();
     messages_max_ = planned.messages_max;
     message_bytes_max_ = planned.message_bytes_max;
@@ -117,6 +157,7 @@ void Queue::attach() {
     actors_offset_ = planned.actors_offset;
     actors_ = {reinterpret_cast<sync::Actor*>(start + planned.actors_offset), planned.actors};
     index_ = PriorityIndex(&header_->receive, reinterpret_cast<LaneBlock*>(start + planned.lanes_offset), slots_);
+    types_ = TypeIndex(&header_->receive.types, slots_);
 }
 
 int open_fifo(const Domain& domain, const Queue& queue, bool create) {
@@ -200,7 +241,8 @@ Outcome<> Queue::usable() const {
     if (flags & kQueueDamaged) return Fault{EBADMSG, "the queue was found damaged; `muster fsck` says more"};
     if (mapping_damaged_.load(std::memory_order_relaxed) != 0)  // relaxed: set by a handler on this very thread, or soon enough
         return damaged("the queue's file was cut short or its memory is gone");
-    if (flags & kQueueRemoved) return Fault{EIDRM, "the queue has been removed"};
+    // SYNC sysv.removed (acquire half).
+    if (typed_ && header_->object.removed.load_acquire() == 1) return Fault{EIDRM, "the queue has been removed"};
     return platform::done();
 }
 

@@ -1,17 +1,19 @@
-// The queue engine: messages between processes, highest priority first, oldest first within it.
+// The queue engine: messages between processes. It has two faces: POSIX queues give the highest priority first, oldest
+// first within it; typed queues, System V's, give the oldest, or the oldest of some types.
 //
 // docs/protocols/queue.md tells how it works and why it survives. In short: senders and receivers
 // have a lock each and meet only in two rings; who must wait becomes an actor; a message is in the
 // queue from one store of its slot's state to another.
 //
 // Every call takes the calling thread's state, and the descriptor of the queue's file: memory for
-// messages is taken when it is first needed.
+// messages is taken when it is first needed. A typed queue needs no descriptor (-1) and does it through the mapping.
 #pragma once
 #include <atomic>
 #include "memory/mapping.hpp"
 #include "objects/permission.hpp"
 #include "objects/priority_index.hpp"
 #include "objects/queue_layout.hpp"
+#include "objects/type_index.hpp"
 #include "platform/futex.hpp"
 #include "sync/robust_lock.hpp"
 
@@ -32,14 +34,36 @@ struct Patience {
 };
 
 struct ReceivedMessage {
-    std::size_t length;
-    std::uint64_t priority;
+    std::size_t length;      // as copied
+    std::uint64_t priority;  // or type
+};
+
+// Where a message goes to.
+struct PlainBuffer {
+    void* buffer;
+};
+// The same for a typed queue, and what is wanted.
+struct TypedBuffer : PlainBuffer {
+    std::size_t capacity;
+    Selector selector;
+    bool truncate;       // what is too long is cut; else it is E2BIG, and the message stays
+    std::int64_t* type;  // where the type goes; may be null
 };
 
 struct QueueOptions {
     std::uint64_t messages_max;
     std::uint64_t message_bytes_max;
     std::uint32_t mode;  // permission bits as granted, umask applied
+    QueueFace face = QueueFace::priorities;
+    std::uint64_t bytes_max = 0;  // of a typed queue
+};
+
+// All of a typed queue's bookkeeping at one moment.
+struct TypedState {
+    std::uint64_t messages, bytes, bytes_max;
+    std::uint32_t last_send_pid, last_receive_pid;
+    std::uint64_t sent_s, received_s, changed_s;
+    std::uint32_t receivers_waiting, senders_waiting;
 };
 
 struct QueueState {
@@ -61,10 +85,12 @@ struct NotifyRequest {
 class Queue {
 public:
     // Makes the queue in an empty file; it is not ready() yet. Errors: ENOSPC, ENOMEM, EFBIG, EOVERFLOW.
-    platform::Outcome<> create(int fd, const QueueOptions& options);
+    // `slots_fd`: a second empty file, for the slots, of a typed queue: the first one is for everybody's eyes.
+    platform::Outcome<> create(int fd, const QueueOptions& options, int slots_fd = -1);
     // Maps an existing queue. Errors: EBADMSG with the reason; nothing is written.
     // `even_damaged`: also one that somebody found damaged, for check() and repair().
-    platform::Outcome<> open(int fd, bool even_damaged = false);
+    // A typed queue has `slots_fd`, its second file.
+    platform::Outcome<> open(int fd, bool even_damaged = false, int slots_fd = -1);
     Queue() = default;
     Queue(const Queue&) = delete;
 
@@ -74,6 +100,26 @@ public:
     // `buffer` must hold message_bytes_max bytes. EFAULT: it cannot be written; the message stays.
     platform::Outcome<ReceivedMessage> receive(platform::ThreadState& thread, int fd, void* buffer, std::size_t capacity,
                                                const Patience& patience);
+    // The typed face. SOURCE msgsnd(2), msgrcv(2), msgctl(2). Never restarted after a handler: EINTR.
+    // Errors: EINVAL longer than message_bytes_max; EAGAIN no room, and no patience; EIDRM; EINTR; EFAULT; ENOSPC no memory
+    // in the domain; EACCES the rights were taken away while it waited.
+    platform::Outcome<> send_typed(platform::ThreadState& thread, const void* text, std::size_t length, std::uint64_t type, const Patience& patience);
+    // Errors: EAGAIN nothing matches, and no patience; E2BIG; EIDRM, EINTR, EFAULT, EACCES. In all of them no message is gone.
+    platform::Outcome<ReceivedMessage> receive_typed(platform::ThreadState& thread, const TypedBuffer& to, const Patience& patience);
+    // Copies the message that `index` others are older than; it stays. Errors: EAGAIN there is none; E2BIG, EFAULT, EIDRM, ENOMEM.
+    platform::Outcome<ReceivedMessage> copy_typed(platform::ThreadState& thread, const TypedBuffer& to, std::uint64_t index);
+    platform::Outcome<TypedState> typed_state(platform::ThreadState& thread);
+    // The same from a file that need not be ours to map: a picture of a moment, zeroes if it cannot be read.
+    static TypedState peek_state(int fd);
+    // Calls `change` with both locks held, everybody who sleeps having been told to ask again. `bytes_max` is stored if it succeeds.
+    using Change = platform::Outcome<> (*)(void* context, memory::ObjectHeader& header);
+    platform::Outcome<> change(platform::ThreadState& thread, Change change, void* context, std::uint64_t bytes_max);
+    // The same for the removal, which `mark` commits. Errors: EIDRM somebody else was first.
+    using Mark = void (*)(memory::ObjectHeader& header);
+    platform::Outcome<> remove(platform::ThreadState& thread, Mark mark);
+    std::uint32_t permission_changes() const { return header_->shared.permission_changes.load_acquire(); }
+    std::uint64_t bytes_max() const { return header_->shared.bytes_max.load_acquire(); }
+
     // Calls `visit(visitor, message, length, priority)` for the message next in line, or for all in the order in
     // which they would be received; `message` is shared memory: copy it. Stops when visit returns false.
     using Visit = bool (*)(void* visitor, const std::byte* message, std::size_t length, std::uint64_t priority);
@@ -130,7 +176,14 @@ public:
 private:
     friend class Acting;
     friend struct Wait;
-    enum class Quick { done, failed, slow, drain, refill };
+    enum class Quick { done, failed, slow, drain, refill, none };
+    // A message in the index, and where: its priority, or its type's lane.
+    struct Choice {
+        static constexpr std::uint32_t kNone = PriorityIndex::kNone;
+        std::uint32_t slot;
+        std::uint32_t place;
+    };
+    static_assert(PriorityIndex::kNone == TypeIndex::kNone);
 
     void attach();
     template <class Changed>
@@ -146,16 +199,28 @@ private:
     platform::Outcome<> usable() const;  // EBADMSG once damage was found
     // Whether a call may wait at all. Errors: EAGAIN.
     platform::Outcome<> may_wait(const Patience& patience) const;
+    // Memory for a part of the file, or back from it; negated errno values.
+    int reserve(int fd, std::uint64_t offset, std::uint64_t bytes);
+    void give_back(int fd, std::uint64_t offset, std::uint64_t bytes);
+    bool is_key(std::uint64_t key) const { return typed_ ? key - 1 < INT64_MAX : key < kPriorities; }
+    bool is_length(std::uint64_t length) const { return length <= message_bytes_max_ && (length <= inline_bytes_ || region_stride_ != 0); }
 
     // Send side; send.lock held.
     bool full();
+    bool has_room(std::size_t length);  // either face
+    bool has_room_typed(std::size_t length);
+    void begin_filling(std::uint32_t number, bool typed);
     platform::Outcome<> prepare_lane(int fd, std::uint64_t priority);
-    Quick pop_free(int fd, std::uint32_t& number, platform::Fault& fault);
+    Quick pop_free(int fd, std::uint32_t& number, platform::Fault& fault, bool typed);
     platform::Outcome<> prepare_region(int fd, std::uint32_t number, std::size_t length);
     platform::Outcome<> fill(platform::ThreadState& thread, int fd, std::uint32_t number, const void* message, std::size_t length, std::uint64_t priority);
     bool inbox_has_room();
-    void commit_to_inbox(std::uint32_t number, bool old);
+    void commit_to_inbox(std::uint32_t number, bool old, bool typed);
     static constexpr std::uint32_t kNoActor = 0xffffffff;
+    static constexpr std::uint32_t kTooLong = 0xfffffffe;  // of give(): somebody must be told E2BIG
+    bool matches(const sync::Actor& waiter, std::uint32_t number) const;
+    bool is_too_long(const sync::Actor& waiter, std::uint32_t number) const;
+    void note_given(const sync::Actor& waiter);
     bool hand_over(std::uint32_t number);
     std::uint32_t give(platform::ThreadState& thread, std::uint32_t number, bool& asleep);
     void wake_given(platform::ThreadState& thread, int fd, std::uint32_t candidate, std::uint32_t number);
@@ -165,7 +230,11 @@ private:
     void deliver(int fd, std::uint32_t number);
     void fire_notify(int fd);
     void end_watch();
+    template <bool kTyped>
     Quick send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, platform::Fault& fault);
+    template <bool kTyped>
+    platform::Outcome<> send_as(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
+                                const Patience& patience);
     platform::Outcome<> send_slow(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
                                   const Patience& patience, std::uint32_t interruptions);
     platform::Outcome<> help_drain(platform::ThreadState& thread);
@@ -175,21 +244,42 @@ private:
     platform::Outcome<> drain();
     void recover_receive();
     platform::Outcome<> rebuild_index();
-    void push_returned(std::uint32_t number);
+    platform::Outcome<> index_append(std::uint32_t number, bool old);
+    void push_returned(std::uint32_t number, bool typed);
+    void push_returned(std::uint32_t number) { push_returned(number, typed_); }
     void refill_returned();
     void promote_senders();
+    void promote_typed(std::uint64_t leaving_messages, std::uint64_t leaving_bytes);
+    void wake_all();
+    struct ByAge {
+        std::uint32_t* numbers;
+        std::uint64_t count, bytes;
+    };
+    ByAge sorted_by_age();
     void unlink_sender(std::uint32_t number);
     void publish_freed();
     std::uint32_t give_space(platform::ThreadState& thread, bool& asleep);
     bool ready_to_promote(std::uint32_t candidate) const;
     void put_in(std::uint32_t candidate);
-    platform::Outcome<> copy_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received);
-    void take_out(const PriorityIndex::Best& best);
-    Quick receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, platform::Fault& fault);
-    platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience, std::uint32_t interruptions);
+    template <class To>
+    platform::Outcome<Choice> choose(const To& to);
+    template <class To>
+    bool copy_message(platform::ThreadState& thread, std::uint32_t number, std::uint32_t length, const To& to, ReceivedMessage& received);
+    template <class To>
+    platform::Outcome<> copy_out(platform::ThreadState& thread, const Choice& best, const To& to, ReceivedMessage& received);
+    template <bool kTyped>
+    void take_out(const Choice& best);
+    template <class To>
+    Quick receive_quick(platform::ThreadState& thread, const To& to, ReceivedMessage& received, platform::Fault& fault);
+    template <class To>
+    platform::Outcome<ReceivedMessage> receive_as(platform::ThreadState& thread, int fd, const To& to, const Patience& patience);
+    template <class To>
+    platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, const To& to, const Patience& patience, std::uint32_t interruptions);
 
     // Either; both locks held by an actor.
-    std::uint32_t tokens_for(std::uint64_t messages) const { return messages == 0 ? 0 : messages >= messages_max_ ? 2 : 1; }
+    std::uint32_t tokens_for(std::uint64_t messages) {
+        return messages == 0 ? 0 : (typed_ ? !has_room(1) : messages >= messages_max_) ? 2 : 1;
+    }
     void set_tokens(std::uint32_t tokens);
     void resync_tokens();
     void make_edge();
@@ -205,7 +295,7 @@ private:
     bool dead_holder(const memory::ShmU32& lock) const;
     void put_back(int fd, std::uint32_t number);
     void return_taken(int fd, std::uint32_t actor_number);                 // both locks held: the message goes back
-    bool finish_taken(Acting& me, int fd, void* buffer, ReceivedMessage& received);  // false: buffer cannot be written, the message went back
+    bool finish_taken(Acting& me, int fd, const PlainBuffer& to, ReceivedMessage& received);  // false: buffer cannot be written, the message went back
     void drop_filling(Acting& me);                                         // gives back the slot of a send that is not to be
 
     memory::Mapping mapping_;
@@ -219,6 +309,8 @@ private:
     memory::ShmU32* returned_ = nullptr;
     SlotTable slots_{};
     PriorityIndex index_;
+    TypeIndex types_;
+    bool typed_ = false;
     sync::ActorTable actors_{};
     std::uint64_t region_stride_ = 0;
     std::uint64_t regions_offset_ = 0;
@@ -235,6 +327,11 @@ private:
 public:
     ~Queue() = default;
 };
+
+// The typed queue that the registry found, with its second file. Errors: EBADMSG, EIDRM, EACCES, EMFILE.
+struct SysvFile;
+class SysvRegistry;
+platform::Outcome<> open_typed(Queue& queue, const SysvFile& file, const SysvRegistry& registry, bool even_damaged = false);
 
 // Whether process `pid` holds a registration for notification on the queue behind `fd`.
 bool registration_stands(int fd, std::uint32_t pid);

@@ -21,7 +21,7 @@ platform::Outcome<> Acting::begin(int fd, ActorKind kind) {
         if (number >= shared.actors_reserved.load_acquire()) {
             const std::uint64_t offset = queue_.actors_offset_ + number * sizeof(Actor);
             const std::uint32_t more = 4096 / sizeof(Actor);  // the table is page-aligned
-            if (const int rc = platform::reserve_bytes(fd, offset, 4096); rc < 0) return Fault{-rc, "the file system of the domain is full"};
+            if (const int rc = queue_.reserve(fd, offset, 4096); rc < 0) return Fault{-rc, "the file system of the domain is full"};
             shared.actors_reserved.store_release(number + more);  // twice by two threads: the same value
         }
         Actor& record = queue_.actor(number);
@@ -130,7 +130,6 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
                 if (mine.word.compare_exchange(word, me.word_for(ActorState::done))) return Outcome::given;
                 continue;
             case ActorState::retry: return Outcome::retry;
-            case ActorState::removed: return Outcome::removed;
             case ActorState::handover:
                 // The giver woke us before it committed, so that its death in between strands nobody. It needs
                 // some nanoseconds more; should it be dead, the lock tells.
@@ -225,10 +224,11 @@ void Wait::handler_is_coming(platform::Sleeping* sleeping, bool handler_restarts
     platform::ThreadState& thread = self->me.thread();
     platform::enter_section(thread);
     self->left = true;
-    self->result = handler_restarts ? Left::restart : Left::interrupted;
+    self->result = handler_restarts && !queue.typed_ ? Left::restart : Left::interrupted;
     if (self->leave(true)) {
         self->result = Left::completed;
-        if (self->buffer != nullptr && !queue.finish_taken(self->me, self->fd, self->buffer, self->received)) self->result = Left::faulted;
+        if (self->to != nullptr && self->me.record().slot.load_acquire() == 0) self->result = Left::too_long;
+        else if (self->to != nullptr && !queue.finish_taken(self->me, self->fd, *self->to, self->received)) self->result = Left::faulted;
     } else {
         queue.drop_filling(self->me);
     }

@@ -48,7 +48,7 @@ private:
 
 // One sleep of an actor that is registered in a waiting list.
 struct Wait : platform::Sleeping {
-    enum class Outcome { given, retry, removed, timed_out, interrupted, left };
+    enum class Outcome { given, retry, timed_out, interrupted, left };
 
     Wait(Acting& acting, int descriptor) : me(acting), fd(descriptor) { before_handler = &Wait::handler_is_coming; }
 
@@ -58,9 +58,9 @@ struct Wait : platform::Sleeping {
     Acting& me;
     int fd;
     // For receivers: where the message goes if a handler's coming finds it already given.
-    void* buffer = nullptr;
+    const PlainBuffer* to = nullptr;
     // After `left`:
-    enum class Left { completed, faulted, interrupted, restart } result = Left::interrupted;
+    enum class Left { completed, faulted, too_long, interrupted, restart } result = Left::interrupted;
     ReceivedMessage received{};
 
 private:

@@ -16,15 +16,24 @@ Outcome<> Queue::peek(platform::ThreadState& thread, int fd, bool all, Visit vis
     Outcome<> result = drain();
     bool any = false;
     if (result) {
-        auto walked = index_.for_each([&](std::uint32_t number, std::uint32_t priority) {
+        const auto show = [&](std::uint32_t number, std::uint64_t key) {
             const std::uint32_t length = slot(number).length.load_relaxed();
-            if (length > message_bytes_max_ || (length > inline_bytes_ && region_stride_ == 0)) {
+            if (!is_length(length)) {
                 result = damaged("a message in the queue's index is damaged");
                 return false;
             }
             any = true;
-            return visit(visitor, payload(number, length), length, priority) && all;
-        });
+            return visit(visitor, payload(number, length), length, key) && all;
+        };
+        auto walked = platform::done();
+        if (typed_) {
+            const ByAge oldest_first = sorted_by_age();
+            for (std::uint64_t i = 0; i < oldest_first.count; ++i)
+                if (!show(oldest_first.numbers[i], slot(oldest_first.numbers[i]).key.load_relaxed())) break;
+            if (oldest_first.numbers != nullptr) platform::unmap(oldest_first.numbers, oldest_first.bytes);
+        } else {
+            walked = index_.for_each(show);
+        }
         if (!walked) result = damaged(walked.fault().rule);
     }
     me.unlock_both();
@@ -98,19 +107,19 @@ Outcome<> Queue::check(platform::ThreadState& thread, int fd, Found found, void*
             else if (seen[number]++ != 0) report.say(0, "slot %u stands twice among the free ones", number);
         }
 
-    std::uint64_t indexed = 0, last_sequence = 0;
-    std::uint32_t last_priority = kPriorities;
-    auto walked = index_.for_each([&](std::uint32_t number, std::uint32_t priority) {
+    std::uint64_t indexed = 0, last_sequence = 0, last_key = ~0ull, message_bytes = 0;
+    const auto look = [&](std::uint32_t number, std::uint64_t key) {
         ++indexed;
         if (number >= slots_.count) return false;
         if (seen[number]++ != 0) report.say(slot(number).length.load_relaxed(), "slot %u stands twice among the messages", number);
         if (slot_state(slot(number).state.load_relaxed()) != SlotState::indexed) report.say(0, "slot %u is listed as a message but holds none", number);
-        if (priority == last_priority && slot(number).sequence.load_relaxed() <= last_sequence)
+        if (key == last_key && slot(number).sequence.load_relaxed() <= last_sequence)
             report.say(0, "the message in slot %u is out of order", number);
-        last_priority = priority;
+        last_key = key;
         last_sequence = slot(number).sequence.load_relaxed();
         return indexed <= slots_.count;
-    });
+    };
+    auto walked = typed_ ? types_.for_each([&](std::uint32_t number) { return look(number, slot(number).key.load_relaxed()); }) : index_.for_each(look);
     if (!walked) report.say(0, "%s", walked.fault().rule);
     const std::uint64_t sent = header_->sent.sent.load_relaxed(), drained = p.drained.load_relaxed();
     if (sent - drained > std::uint64_t{ring_mask_} + 1) report.say(0, "%s", "the inbox claims more entries than it has");
@@ -138,9 +147,10 @@ Outcome<> Queue::check(platform::ThreadState& thread, int fd, Found found, void*
             case SlotState::inbox:
             case SlotState::indexed:
                 ++messages;
+                message_bytes += length;
                 if (seen[number] == 0) report.say(length, "the message in slot %u is in neither the inbox nor the index", number);
-                if (length > message_bytes_max_ || slot(number).key.load_relaxed() >= kPriorities)
-                    report.say(length, "the message in slot %u has an impossible length or priority", number);
+                if (length > message_bytes_max_ || !is_key(slot(number).key.load_relaxed()))
+                    report.say(length, "the message in slot %u has an impossible length, priority or type", number);
                 break;
             default: report.say(length, "slot %u has state %u, which is none", number, word); break;
         }
@@ -148,6 +158,8 @@ Outcome<> Queue::check(platform::ThreadState& thread, int fd, Found found, void*
     if (indexed != p.indexed.load_relaxed()) report.say(0, "%s", "the index holds another number of messages than it says");
     if (messages != sent - p.freed.load_relaxed()) report.say(0, "the count says %llu messages, there are %llu",
                                                               static_cast<unsigned long long>(sent - p.freed.load_relaxed()), static_cast<unsigned long long>(messages));
+    if (const std::uint64_t counted = header_->sent.sent_bytes.load_relaxed() - p.freed_bytes.load_relaxed(); typed_ && message_bytes != counted)
+        report.say(0, "the count says %llu bytes, there are %llu", static_cast<unsigned long long>(counted), static_cast<unsigned long long>(message_bytes));
     platform::unmap(seen, seen_bytes);
     me.unlock_both();
     return platform::done();
@@ -170,13 +182,13 @@ Outcome<> Queue::repair(platform::ThreadState& thread, int fd, Found found, void
     r.stack.store_relaxed(0);
     header_->sent.returned_head.store_relaxed(p.returned_tail.load_relaxed());
     const std::uint32_t used = s.fresh.load_relaxed();
-    std::uint64_t messages = 0;
+    std::uint64_t message_bytes = 0;
     for (std::uint32_t number = 0; number < used; ++number) {
         Slot& here = slot(number);
         const std::uint32_t word = here.state.load_relaxed();
         const std::uint32_t holder = slot_holder(word), length = here.length.load_relaxed();
         const bool held = holder != 0 && holder <= actors_.count && actor(holder - 1).life.load_acquire() != 0;
-        const bool sound = length <= message_bytes_max_ && (length <= inline_bytes_ || region_stride_ != 0) && here.key.load_relaxed() < kPriorities;
+        const bool sound = is_length(length) && is_key(here.key.load_relaxed());
         switch (slot_state(word)) {
             case SlotState::filling:
                 if (!held) here.state.store_release(slot_word(SlotState::free));
@@ -188,9 +200,9 @@ Outcome<> Queue::repair(platform::ThreadState& thread, int fd, Found found, void
             case SlotState::indexed:
                 if (sound) {
                     here.state.store_release(slot_word(SlotState::indexed));
-                    ++messages;
+                    message_bytes += length;
                 } else {
-                    report.say(length, "slot %u held a message of impossible length or priority; it was dropped", number);
+                    report.say(length, "slot %u held a message of impossible length, priority or type; it was dropped", number);
                     here.state.store_release(slot_word(SlotState::free));
                 }
                 break;
@@ -208,7 +220,7 @@ Outcome<> Queue::repair(platform::ThreadState& thread, int fd, Found found, void
     s.freed_seen.store_relaxed(p.freed.load_relaxed());
     s.drained_seen.store_relaxed(p.drained.load_relaxed());
     recover_send();
-    (void)messages;
+    if (typed_) p.freed_bytes.store_release(header_->sent.sent_bytes.load_relaxed() - message_bytes);
     me.unlock_both();
     return rebuilt;
 }

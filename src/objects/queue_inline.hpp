@@ -21,6 +21,34 @@ __attribute__((always_inline)) inline bool Queue::full() {
     return sent - freed >= messages_max_;
 }
 
+// SOURCE msgsnd(2): neither the bytes nor the number of messages may exceed msg_qbytes. Both counts only err on the safe side.
+__attribute__((always_inline)) inline bool Queue::has_room_typed(std::size_t length) {
+    QueueSend& s = header_->send;
+    const std::uint64_t sent = header_->sent.sent.load_relaxed(), sent_bytes = header_->sent.sent_bytes.load_relaxed();
+    const std::uint64_t limit = header_->shared.bytes_max.load_relaxed();
+    const auto fits = [&](std::uint64_t freed, std::uint64_t freed_bytes) {
+        const std::uint64_t messages = sent - freed, bytes = sent_bytes - freed_bytes;
+        return messages < messages_max_ && messages < limit && bytes <= limit && length <= limit - bytes;
+    };
+    if (__builtin_expect(fits(s.freed_seen.load_relaxed(), s.freed_bytes_seen.load_relaxed()), 1)) return true;
+    const std::uint64_t freed = header_->received.freed.load_acquire(), freed_bytes = header_->received.freed_bytes.load_acquire();
+    s.freed_seen.store_relaxed(freed);
+    s.freed_bytes_seen.store_relaxed(freed_bytes);
+    return fits(freed, freed_bytes);
+}
+
+inline bool Queue::has_room(std::size_t length) {
+    return typed_ ? has_room_typed(length) : !full();
+}
+
+// The intent to fill and publish a slot, and the counts that tell later whether it was published.
+__attribute__((always_inline)) inline void Queue::begin_filling(std::uint32_t number, bool typed) {
+    QueueSend& s = header_->send;
+    s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
+    if (typed) s.filling_bytes.store_relaxed(header_->sent.sent_bytes.load_relaxed());
+    s.filling.store_release(number + 1);
+}
+
 __attribute__((always_inline)) inline bool Queue::inbox_has_room() {
     QueueSend& s = header_->send;
     const std::uint64_t sent = header_->sent.sent.load_relaxed();
@@ -45,7 +73,7 @@ __attribute__((always_inline)) inline Outcome<> Queue::prepare_lane(int fd, std:
 }
 
 // COMMIT and publication of the slot that the intent names.
-__attribute__((always_inline)) inline void Queue::commit_to_inbox(std::uint32_t number, bool old) {
+__attribute__((always_inline)) inline void Queue::commit_to_inbox(std::uint32_t number, bool old, bool typed) {
     QueueSendPublished& p = header_->sent;
     const std::uint64_t sent = p.sent.load_relaxed();
     // COMMIT: the message is in the queue from this store on, though nobody can see it before the ring says so:
@@ -53,6 +81,8 @@ __attribute__((always_inline)) inline void Queue::commit_to_inbox(std::uint32_t 
     slot(number).state.store_release(slot_word(SlotState::inbox, old ? 1 : 0));
     MUSTER_CRASH_POINT("queue.send.committed");
     inbox_[sent & ring_mask_].store_relaxed(number);
+    // From the intent, not added to: recovery does it again.
+    if (typed) p.sent_bytes.store_relaxed(header_->send.filling_bytes.load_relaxed() + slot(number).length.load_relaxed());
     // SYNC queue.sent (release half). Carries: the slot and the ring's entry. Pairs with drain().
     p.sent.store_release(sent + 1);
     MUSTER_CRASH_POINT("queue.send.published");
@@ -65,13 +95,26 @@ __attribute__((always_inline)) inline void Queue::publish_freed() {
     p.freed.store_release(p.drained.load_relaxed() - p.indexed.load_relaxed());
 }
 
+// Enters a message into the index of this queue's face. `old`: it has been out of the queue and returns to its place.
+__attribute__((always_inline)) inline Outcome<> Queue::index_append(std::uint32_t number, bool old) {
+    const std::uint64_t key = slot(number).key.load_relaxed();
+    if (!is_key(key)) return Fault{EBADMSG, "a message has a priority or type that is none"};
+    if (typed_) {
+        const std::uint32_t with_memory = header_->send.slots_reserved.load_acquire();
+        return old ? types_.insert_by_age(number, with_memory) : types_.append(number, with_memory);
+    }
+    const auto priority = static_cast<std::uint32_t>(key);
+    return old ? index_.insert_by_age(number, priority) : index_.append(number, priority);
+}
+
 // Gives a slot back to the senders. The intent keeps it from being lost or given twice if we die.
-__attribute__((always_inline)) inline void Queue::push_returned(std::uint32_t number) {
+__attribute__((always_inline)) inline void Queue::push_returned(std::uint32_t number, bool typed) {
     QueueReceive& r = header_->receive;
     QueueReceivePublished& p = header_->received;
     const std::uint32_t tail = p.returned_tail.load_relaxed();
     if (r.taking.load_relaxed() != number + 1) {
         r.taking_tail.store_relaxed(tail);
+        if (typed) r.taking_bytes.store_relaxed(p.freed_bytes.load_relaxed());
         r.taking.store_release(number + 1);
     }
     slot(number).state.store_release(slot_word(SlotState::free));

@@ -20,14 +20,15 @@
 //              -  at the offsets the geometry gives: lanes, actors, slots, regions. Their memory is taken
 //                 when they are first used, so that an idle queue is one page.
 //
-// A slot is 32 bytes of header and inline_bytes of message; a longer message lies in the slot's region,
+// A slot is 32 bytes of header and inline_bytes of message, and a TypeLane if the queue is typed; a longer message lies in the slot's region,
 // message_bytes_max long, whose memory is taken and given back page by page.
 //
 // INVARIANT queue.slots: a message is in the queue if and only if its slot's state says inbox or indexed.
 //           Rings, lanes and counts can be rebuilt from the slots.
 // INVARIANT queue.count: messages in the queue == send.sent - receive.freed (modular).
+// INVARIANT queue.bytes: bytes in a typed queue == sent.sent_bytes - received.freed_bytes (modular).
 // INVARIANT queue.ticket: receivers are in the waiting list only while no message matches them, senders
-//           only while the queue is full.
+//           only while there is no room for their message.
 //
 // Nothing here is trusted: readers copy a field once, check the copy, then use the copy.
 #pragma once
@@ -49,18 +50,25 @@ struct QueueGeometry {
     std::uint32_t slot_stride;
     std::uint32_t ring_entries;      // a power of two
     std::uint32_t actors;
-    std::uint32_t reserved0;
+    std::uint32_t face;              // QueueFace
     std::uint64_t region_stride;     // 0: every message is inline
     std::uint64_t lanes_offset;
     std::uint64_t actors_offset;
     std::uint64_t slots_offset;
     std::uint64_t regions_offset;
-    std::uint64_t reserved1[6];
+    std::uint64_t slots_inode;       // typed: of the second file, which begins at slots_offset
+    std::uint64_t slots_device;
+    std::uint64_t reserved1[4];
+};
+
+// The two faces of the engine: what orders the messages, and what limits them.
+enum class QueueFace : std::uint32_t {
+    priorities = 0,  // POSIX: highest priority first; messages_max messages
+    types = 1,       // System V: by age or by type; shared.bytes_max bytes, and as many messages
 };
 
 // Flags. While any is set every operation holds both locks.
 inline constexpr std::uint32_t kQueuePolled = 1;    // somebody polls: keep the FIFO's tokens
-inline constexpr std::uint32_t kQueueRemoved = 2;   // the object is gone: sleepers leave with EIDRM
 inline constexpr std::uint32_t kQueueInEpoll = 16;  // beside kQueuePolled: for good, since nobody tells when a watch ends
 inline constexpr std::uint32_t kQueueWatched = 8;   // somebody is registered for notification
 inline constexpr std::uint32_t kQueueDamaged = 4;   // somebody read what cannot be; every later call says so
@@ -76,8 +84,8 @@ struct QueueShared {
     memory::ShmU32 excess;           // more memory than an empty queue should keep
     memory::ShmU32 nonblock_changes; // how often O_NONBLOCK of some descriptor was changed
     memory::ShmU32 pollers;          // calls of poll and select under way, both locks held
-    memory::ShmU32 reserved0;
-    memory::ShmU64 reserved[1];
+    memory::ShmU32 permission_changes;  // typed: how often IPC_SET was done
+    memory::ShmU64 bytes_max;        // typed: msg_qbytes, both locks held
 };
 
 // An intent tells the next holder what its dead predecessor was at. 0 none, else 1 + slot.
@@ -104,7 +112,11 @@ struct QueueSend {
     memory::ShmU32 last_pid;
     memory::ShmU32 reserved0;
     memory::ShmU64 reserved_line;
-    memory::ShmU64 reserved[10];
+    memory::ShmU64 filling_bytes;    // typed: sent.sent_bytes when the intent was made
+    memory::ShmU64 freed_bytes_seen; // typed: received.freed_bytes when last looked at
+    memory::ShmU64 sent_s;           // typed: seconds since 1970 of the last msgsnd
+    memory::ShmU64 changed_s;        // typed: of the creation or the last change
+    memory::ShmU64 reserved[6];
 };
 
 struct QueueSendPublished {
@@ -113,7 +125,16 @@ struct QueueSendPublished {
     memory::ShmU32 receivers_waiting;
     memory::ShmU32 cpu;              // of the last sender
     memory::ShmU32 reserved0;
-    memory::ShmU64 reserved[5];
+    memory::ShmU64 sent_bytes;       // typed: bytes ever put into the inbox; stored before `sent`
+    memory::ShmU64 reserved[4];
+};
+
+// What the index of types keeps beside its lanes.
+struct QueueTypes {
+    memory::ShmU32 count;            // of distinct types, which is the size of both heaps
+    memory::ShmU32 bucket_mask;      // buckets of the hash - 1
+    memory::ShmU32 used;             // lanes never used yet start here
+    memory::ShmU32 free;             // 1 + lane: list of lanes given back
 };
 
 struct QueueReceive {
@@ -127,7 +148,10 @@ struct QueueReceive {
     memory::ShmU32 last_pid;
     memory::ShmU64 summary_words[8]; // bit per lane block that is occupied
     memory::ShmU64 reserved_line;
-    memory::ShmU64 reserved[11];
+    QueueTypes types;
+    memory::ShmU64 taking_bytes;     // typed: what received.freed_bytes will be once the intent is done
+    memory::ShmU64 received_s;       // typed: seconds since 1970 of the last msgrcv
+    memory::ShmU64 reserved[7];
 };
 
 struct QueueReceivePublished {
@@ -137,7 +161,8 @@ struct QueueReceivePublished {
     memory::ShmU32 returned_tail;    // slots put into the returned ring (SYNC queue.returned)
     memory::ShmU32 cpu;              // of the last receiver
     memory::ShmU64 indexed;          // messages in the index
-    memory::ShmU64 reserved[3];
+    memory::ShmU64 freed_bytes;      // INVARIANT queue.bytes
+    memory::ShmU64 reserved[2];
 };
 
 struct QueueHeader {
@@ -192,12 +217,30 @@ struct Slot {
     memory::ShmU32 state;
     memory::ShmU32 next;           // 1 + slot: next in its lane (circular) or list
     memory::ShmU64 sequence;       // order of sending
-    memory::ShmU64 key;            // priority
+    memory::ShmU64 key;            // priority or type
     memory::ShmU32 length;         // bytes of the message
     memory::ShmU32 region_pages;   // pages of the slot's region that have memory
 };
 static_assert(memory::ShmLayout<Slot>);
 static_assert(sizeof(Slot) == 32);
+
+// The last bytes of each slot of a typed queue: one lane, one bucket of the hash and one place of either heap, which have
+// nothing to do with the message in the slot or with each other, but get their memory with it. See type_index.hpp.
+struct TypeLane {
+    memory::ShmU64 type;
+    memory::ShmU64 head_sequence;  // of the lane's oldest message
+    memory::ShmU32 first;          // 1 + slot: its messages, oldest first
+    memory::ShmU32 last;
+    memory::ShmU32 next;           // 1 + lane: next in its bucket, or in the list of free ones
+    memory::ShmU32 by_type_at;     // its place in either heap
+    memory::ShmU32 by_age_at;
+    memory::ShmU32 bucket;         // 1 + lane: first of the bucket of this number
+    memory::ShmU32 by_type;        // the lanes at the places of this number
+    memory::ShmU32 by_age;
+    memory::ShmU64 reserved[2];
+};
+static_assert(memory::ShmLayout<TypeLane>);
+static_assert(sizeof(TypeLane) == 64);
 
 inline constexpr std::uint32_t kQueueFingerprint = memory::fingerprint_of(
     {sizeof(QueueHeader), sizeof(Slot), sizeof(sync::Actor), offsetof(QueueHeader, send), offsetof(QueueHeader, sent),

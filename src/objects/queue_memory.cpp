@@ -22,6 +22,17 @@ void Queue::reset_free_slots() {
     MUSTER_CRASH_POINT("queue.trim.reset");
 }
 
+int Queue::reserve(int fd, std::uint64_t offset, std::uint64_t bytes) {
+    if (fd >= 0) return platform::reserve_bytes(fd, offset, bytes);
+    const int rc = platform::populate_mapping(mapping_.start() + offset, bytes);
+    return rc == -EFAULT ? -ENOSPC : rc;
+}
+
+void Queue::give_back(int fd, std::uint64_t offset, std::uint64_t bytes) {
+    if (fd >= 0) platform::release_bytes(fd, offset, bytes);
+    else platform::remove_mapped(mapping_.start() + offset, bytes);
+}
+
 void Queue::trim_if_idle(platform::ThreadState& thread, int fd) {
     if (header_->shared.excess.load_relaxed() == 0 || count() != 0) return;
     Acting me(*this, thread);
@@ -35,13 +46,14 @@ void Queue::trim_if_idle(platform::ThreadState& thread, int fd) {
         s.trimming.store_release(1);  // from here on recovery finishes it, each side its own half
         MUSTER_CRASH_POINT("queue.trim.begun");
         header_->receive.stack.store_release(0);
+        if (typed_) types_.clear();
         reset_free_slots();
         const std::uint32_t kept = s.slots_reserved.load_relaxed();
         for (std::uint32_t number = 0; number < kept; ++number) slot(number).region_pages.store_release(0);
         header_->shared.region_pages.store_release(0);
         const std::uint64_t kept_end = (slots_offset_ + std::uint64_t{kept} * slots_.stride_bytes + 4095) & ~4095ull;
-        if (kept_end < regions_offset_) platform::release_bytes(fd, kept_end, regions_offset_ - kept_end);
-        if (region_stride_ != 0) platform::release_bytes(fd, regions_offset_, mapping_.bytes() - regions_offset_);
+        if (kept_end < regions_offset_) give_back(fd, kept_end, regions_offset_ - kept_end);
+        if (region_stride_ != 0) give_back(fd, regions_offset_, mapping_.bytes() - regions_offset_);
         header_->shared.excess.store_release(0);
         MUSTER_CRASH_POINT("queue.trim.released");
         s.trimming.store_release(0);

@@ -32,13 +32,9 @@ Outcome<> Queue::drain() {
         Slot& message = slot(number);
         const std::uint32_t word = message.state.load_acquire();
         if (slot_state(word) == SlotState::inbox) {  // else it was taken over before its taker died
-            const std::uint64_t key = message.key.load_relaxed();
-            if (key >= kPriorities) return damaged("a message has a priority that is none");
             message.state.store_release(slot_word(SlotState::indexed));
             MUSTER_CRASH_POINT("queue.drain.marked");
-            const auto priority = static_cast<std::uint32_t>(key);
-            auto put = slot_holder(word) != 0 ? index_.insert_by_age(number, priority) : index_.append(number, priority);
-            if (!put) return damaged(put.fault().rule);
+            if (auto put = index_append(number, slot_holder(word) != 0); !put) return damaged(put.fault().rule);
             p.indexed.store_relaxed(p.indexed.load_relaxed() + 1);
             MUSTER_CRASH_POINT("queue.drain.indexed");
         }
@@ -60,6 +56,7 @@ void Queue::refill_returned() {
         if (header_->received.returned_tail.load_relaxed() - header_->sent.returned_head.load_acquire() > ring_mask_) return;
         const std::uint32_t next = slot(top - 1).next.load_relaxed();
         r.taking_tail.store_relaxed(header_->received.returned_tail.load_relaxed());
+        r.taking_bytes.store_relaxed(header_->received.freed_bytes.load_relaxed());
         r.taking.store_release(top);
         r.stack.store_release(next);
         MUSTER_CRASH_POINT("queue.refill.popped");
@@ -88,7 +85,7 @@ bool Queue::ready_to_promote(std::uint32_t candidate) const {
     const Actor& waiter = actor(candidate);
     const std::uint32_t held = waiter.slot.load_acquire();
     return (waiter.life.load_acquire() & FUTEX_OWNER_DIED) == 0 && held != 0 && held <= slots_.count &&
-           slot(held - 1).state.load_acquire() == slot_word(SlotState::filling, candidate + 1) && slot(held - 1).key.load_relaxed() < kPriorities;
+           slot(held - 1).state.load_acquire() == slot_word(SlotState::filling, candidate + 1) && is_key(slot(held - 1).key.load_relaxed());
 }
 
 // COMMIT of a sleeping sender's message, straight into the index. The inbox has been drained.
@@ -187,43 +184,92 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
     return kNoActor;
 }
 
+// The message that a receiver is to get: slot kNone if there is none.
+template <>
+__attribute__((always_inline)) inline Outcome<Queue::Choice> Queue::choose(const PlainBuffer&) {
+    auto best = index_.best();
+    if (!best) return best.fault();
+    return Choice{best->slot, best->priority};
+}
+template <>
+__attribute__((always_inline)) inline Outcome<Queue::Choice> Queue::choose(const TypedBuffer& to) {
+    auto found = types_.find(to.selector);
+    if (!found) return found.fault();
+    return Choice{found->slot, found->lane};
+}
+
+template <>
+__attribute__((always_inline)) inline bool Queue::copy_message(platform::ThreadState& thread, std::uint32_t number, std::uint32_t length,
+                                                               const PlainBuffer& to, ReceivedMessage& received) {
+    received.length = length;
+    return platform::fault_copy(thread, to.buffer, payload(number, length), length);
+}
+template <>
+__attribute__((always_inline)) inline bool Queue::copy_message(platform::ThreadState& thread, std::uint32_t number, std::uint32_t length,
+                                                               const TypedBuffer& to, ReceivedMessage& received) {
+    received.length = length < to.capacity ? length : to.capacity;
+    const auto type = static_cast<std::int64_t>(received.priority);
+    return (to.type == nullptr || platform::fault_store(thread, to.type, type)) &&
+           platform::fault_copy(thread, to.buffer, payload(number, length), received.length);
+}
+
+namespace {
+constexpr Fault kTooLongForBuffer{E2BIG, "the message is longer than the buffer"};
+template <class To>
+constexpr bool kIsTyped = false;
+template <>
+constexpr bool kIsTyped<TypedBuffer> = true;
+
+// Whether a message of that length is to stay where it is.
+bool refuses(const PlainBuffer&, std::size_t) { return false; }
+bool refuses(const TypedBuffer& to, std::size_t length) { return length > to.capacity && !to.truncate; }
+}  // namespace
+
 // Copies a message out; nothing has changed if that fails.
-Outcome<> Queue::copy_out(platform::ThreadState& thread, const PriorityIndex::Best& best, void* buffer, ReceivedMessage& received) {
+template <class To>
+Outcome<> Queue::copy_out(platform::ThreadState& thread, const Choice& best, const To& to, ReceivedMessage& received) {
     Slot& message = slot(best.slot);
     const std::uint32_t length = message.length.load_relaxed();
-    received = {length, best.priority};
-    if (length > message_bytes_max_ || (length > inline_bytes_ && region_stride_ == 0) ||
-        slot_state(message.state.load_acquire()) != SlotState::indexed)
-        return damaged("a message in the queue's index is damaged");
-    if (platform::fault_copy(thread, buffer, payload(best.slot, length), length)) return platform::done();
+    received.priority = kIsTyped<To> ? message.key.load_relaxed() : best.place;
+    if (!is_length(length) || slot_state(message.state.load_acquire()) != SlotState::indexed) return damaged("a message in the queue's index is damaged");
+    if (refuses(to, length)) return kTooLongForBuffer;
+    if (copy_message(thread, best.slot, length, to, received)) return platform::done();
     if (auto good = usable(); !good) return good;  // it was the queue's side of the copy
     return Fault{EFAULT, "the buffer cannot be written"};
 }
 
 // Takes a message that has been copied out from the index.
-void Queue::take_out(const PriorityIndex::Best& best) {
+template <bool kTyped>
+void Queue::take_out(const Choice& best) {
     QueueReceive& r = header_->receive;
     QueueReceivePublished& p = header_->received;
     MUSTER_CRASH_POINT("queue.receive.copied");
     r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
+    if constexpr (kTyped) r.taking_bytes.store_relaxed(p.freed_bytes.load_relaxed() + slot(best.slot).length.load_relaxed());
     r.taking.store_release(best.slot + 1);
     // COMMIT: the message is out of the queue from this store on, and in the buffer.
     slot(best.slot).state.store_release(slot_word(SlotState::free));
     MUSTER_CRASH_POINT("queue.receive.committed");
-    index_.remove_first(best.priority);
+    if constexpr (kTyped) {
+        types_.remove_first(best.place);
+        p.freed_bytes.store_release(r.taking_bytes.load_relaxed());
+    } else {
+        index_.remove_first(best.place);
+    }
     p.indexed.store_relaxed(p.indexed.load_relaxed() - 1);
     publish_freed();
     MUSTER_CRASH_POINT("queue.receive.counted");
-    push_returned(best.slot);
+    push_returned(best.slot, kTyped);
 }
 
-Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* buffer, ReceivedMessage& received, Fault& fault) {
+template <class To>
+Queue::Quick Queue::receive_quick(platform::ThreadState& thread, const To& to, ReceivedMessage& received, Fault& fault) {
+    constexpr bool kTyped = kIsTyped<To>;
     auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
     if (__builtin_expect(!lock, 0)) {
         fault = lock.fault();
         return Quick::failed;
     }
-    (void)fd;
     if (__builtin_expect(lock->owner_died(), 0)) recover_receive();
     if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
     QueueReceive& r = header_->receive;
@@ -241,38 +287,49 @@ Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* b
         return Quick::failed;
     };
 
-    if (p.indexed.load_relaxed() == 0 && sent - drained == 1 && r.first_sender.load_relaxed() == 0) {
+    // Whom the message's leaving lets in, and what waits for that, is for those who hold both locks.
+    if (kTyped && r.first_sender.load_relaxed() != 0) return Quick::slow;
+    bool direct = p.indexed.load_relaxed() == 0 && sent - drained == 1 && r.first_sender.load_relaxed() == 0;
+    if constexpr (kTyped) {
+        const std::uint32_t number = inbox_[drained & ring_mask_].load_relaxed();
+        direct = direct && number < slots_.count && to.selector.matches(slot(number).key.load_relaxed());
+    }
+    if (direct) {
         // The only message there is: straight from the inbox, the index never hears of it.
         const std::uint32_t number = inbox_[drained & ring_mask_].load_relaxed();
         if (number >= slots_.count) return fail(damaged("the queue's inbox names a slot that is none"));
         Slot& message = slot(number);
         const std::uint32_t length = message.length.load_relaxed();
-        received = {length, message.key.load_relaxed()};
-        if (slot_state(message.state.load_acquire()) != SlotState::inbox || length > message_bytes_max_ || received.priority >= kPriorities ||
-            (length > inline_bytes_ && region_stride_ == 0))
+        received.priority = message.key.load_relaxed();
+        if (slot_state(message.state.load_acquire()) != SlotState::inbox || !is_key(received.priority) || !is_length(length))
             return fail(damaged("a message in the queue's inbox is damaged"));
-        if (length > kCopyUnderLockMax) return Quick::slow;
-        if (!platform::fault_copy(thread, buffer, payload(number, length), length)) return fail(Fault{EFAULT, "the buffer cannot be written"});
+        if (!kTyped && length > kCopyUnderLockMax) return Quick::slow;
+        if (refuses(to, length)) return fail(kTooLongForBuffer);
+        if (!copy_message(thread, number, length, to, received)) return fail(Fault{EFAULT, "the buffer cannot be written"});
         MUSTER_CRASH_POINT("queue.receive.direct_copied");
         r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
+        if constexpr (kTyped) r.taking_bytes.store_relaxed(p.freed_bytes.load_relaxed() + length);
         r.taking.store_release(number + 1);
         // COMMIT: the message is out of the queue from this store on, and in the buffer.
         message.state.store_release(slot_word(SlotState::free));
         MUSTER_CRASH_POINT("queue.receive.direct_committed");
         p.drained.store_release(drained + 1);
+        if constexpr (kTyped) p.freed_bytes.store_release(r.taking_bytes.load_relaxed());
         publish_freed();
-        push_returned(number);
+        push_returned(number, kTyped);
     } else {
         if (sent != drained)
             if (auto drained_all = drain(); !drained_all) return fail(drained_all.fault());
-        auto best = index_.best();
+        auto best = choose(to);
         if (!best) return fail(damaged(best.fault().rule));
-        if (best->slot == PriorityIndex::kNone || slot(best->slot).length.load_relaxed() > kCopyUnderLockMax) return Quick::slow;
+        if (best->slot == Choice::kNone) return Quick::none;
+        if (!kTyped && slot(best->slot).length.load_relaxed() > kCopyUnderLockMax) return Quick::slow;
         std::uint32_t sender = kNoActor;
         bool asleep = false;
-        if (auto copied = copy_out(thread, *best, buffer, received); !copied) return fail(copied.fault());
-        if (__builtin_expect(r.first_sender.load_relaxed() != 0, 0)) sender = give_space(thread, asleep);
-        take_out(*best);
+        if (auto copied = copy_out(thread, *best, to, received); !copied) return fail(copied.fault());
+        if constexpr (!kTyped)
+            if (__builtin_expect(r.first_sender.load_relaxed() != 0, 0)) sender = give_space(thread, asleep);
+        take_out<kTyped>(*best);
         if (__builtin_expect(sender != kNoActor, 0)) {
             r.last_pid.store_relaxed(platform::process_id_of(thread));
             lock->release_early();
@@ -282,16 +339,26 @@ Queue::Quick Queue::receive_quick(platform::ThreadState& thread, int fd, void* b
         }
     }
     r.last_pid.store_relaxed(platform::process_id_of(thread));
+    if constexpr (kTyped) r.received_s.store_relaxed(platform::realtime_s());
     return Quick::done;
 }
 
 Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, void* buffer, std::size_t capacity, const Patience& patience) {
     if (capacity < message_bytes_max_) return Fault{EMSGSIZE, "the buffer is shorter than the queue's message size"};
+    return receive_as(thread, fd, PlainBuffer{buffer}, patience);
+}
+
+Outcome<ReceivedMessage> Queue::receive_typed(platform::ThreadState& thread, const TypedBuffer& to, const Patience& patience) {
+    return receive_as(thread, -1, to, patience);
+}
+
+template <class To>
+Outcome<ReceivedMessage> Queue::receive_as(platform::ThreadState& thread, int fd, const To& to, const Patience& patience) {
     const std::uint32_t interruptions = thread.interruptions;
     for (bool spun = false;;) {
         Fault fault{0};
         ReceivedMessage received{};
-        const Quick result = receive_quick(thread, fd, buffer, received, fault);
+        const Quick result = receive_quick(thread, to, received, fault);
         if (__builtin_expect(result == Quick::done, 1)) {
             if (__builtin_expect(mapping_damaged_.load(std::memory_order_relaxed) != 0, 0))
                 if (auto good = usable(); !good) return good.fault();
@@ -303,19 +370,23 @@ Outcome<ReceivedMessage> Queue::receive(platform::ThreadState& thread, int fd, v
             return fault;
         }
         if (auto good = usable(); !good) return good.fault();
-        if (spun || header_->shared.flags.load_relaxed() != 0 || dead_actors() || dead_holder(header_->send_lock) || count() != 0) break;
+        if (spun || header_->shared.flags.load_relaxed() != 0 || dead_actors() || dead_holder(header_->send_lock) ||
+            (kIsTyped<To> ? result != Quick::none : count() != 0))
+            break;
         if (auto allowed = may_wait(patience); !allowed) return allowed.fault();
         spun = true;
         if (header_->sent.receivers_waiting.load_relaxed() != 0) break;  // behind them, in order
-        const std::uint64_t seen = header_->received.drained.load_relaxed();
+        const std::uint64_t seen = kIsTyped<To> ? header_->sent.sent.load_acquire() : header_->received.drained.load_relaxed();
         if (!look_for_peer(header_->sent.cpu.load_relaxed(), [&] { return header_->sent.sent.load_acquire() != seen; })) break;
         spun = false;
     }
-    return receive_slow(thread, fd, buffer, patience, interruptions);
+    return receive_slow(thread, fd, to, patience, interruptions);
 }
 
 // With both locks, as an actor: when somebody polls, when the message is long, or to wait.
-Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int fd, void* buffer, const Patience& patience, std::uint32_t interruptions) {
+template <class To>
+Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int fd, const To& to, const Patience& patience, std::uint32_t interruptions) {
+    constexpr bool kTyped = kIsTyped<To>;
     QueueReceivePublished& p = header_->received;
     QueueSend& s = header_->send;
     for (;;) {  // once, and again after a handler with SA_RESTART
@@ -330,24 +401,27 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
             };
             if (dead_actors()) reap_dead(fd);
             if (auto drained = drain(); !drained) return leave(drained.fault());
-            auto best = index_.best();
+            if (kTyped && ticket != 0 && !permission().allows(kMayRead)) return leave(Fault{EACCES, "the right to receive was taken away meanwhile"});
+            auto best = choose(to);
             if (!best) return leave(damaged(best.fault().rule));
             const bool tell_pollers = (header_->shared.flags.load_relaxed() & kQueuePolled) != 0;
-            if (best->slot != PriorityIndex::kNone) {
+            if (best->slot != Choice::kNone) {
                 const std::uint32_t number = best->slot;
                 ReceivedMessage received{};
                 const bool waiting_sender = header_->receive.first_sender.load_relaxed() != 0;
                 // Pollers for space are told before the commit and cannot look before we let go of the locks.
                 if (tell_pollers && !waiting_sender && header_->shared.tokens.load_relaxed() > 1) set_tokens(1);
-                header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
-                if (slot(number).length.load_relaxed() <= kCopyUnderLockMax) {
-                    auto taken = copy_out(thread, *best, buffer, received);
+                if (kTyped || slot(number).length.load_relaxed() <= kCopyUnderLockMax) {
+                    auto taken = copy_out(thread, *best, to, received);
                     if (taken) {
-                        if (waiting_sender) promote_senders();
-                        take_out(*best);
+                        header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
+                        if constexpr (kTyped) header_->receive.received_s.store_relaxed(platform::realtime_s());
+                        if (kTyped && waiting_sender) promote_typed(1, slot(number).length.load_relaxed());
+                        else if (waiting_sender) promote_senders();
+                        take_out<kTyped>(*best);
                     }
                     if (tell_pollers) {
-                        set_tokens(tokens_for(p.indexed.load_relaxed()));
+                        set_tokens(tokens_for(messages_now()));
                         make_edge();
                     }
                     me.unlock_both();
@@ -356,21 +430,22 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                     trim_if_idle(thread, fd);
                     return received;
                 }
+                header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
                 // A long message: ours from here on, copied outside the locks, and back in its place if we die.
                 if (header_->receive.first_sender.load_relaxed() != 0) promote_senders();
                 me.record().slot.store_release(number + 1);
                 MUSTER_CRASH_POINT("queue.receive.long_claimed");
                 slot(number).state.store_release(slot_word(SlotState::taken, me.number() + 1));
                 MUSTER_CRASH_POINT("queue.receive.long_taken");
-                index_.remove_first(best->priority);
+                index_.remove_first(best->place);
                 p.indexed.store_relaxed(p.indexed.load_relaxed() - 1);
                 publish_freed();
                 if (tell_pollers) {
-                    set_tokens(tokens_for(p.indexed.load_relaxed()));
+                    set_tokens(tokens_for(messages_now()));
                     make_edge();
                 }
                 me.unlock_both();
-                const bool copied = finish_taken(me, fd, buffer, received);
+                const bool copied = finish_taken(me, fd, to, received);
                 if (auto good = usable(); !good) return good.fault();
                 if (!copied) return Fault{EFAULT, "the buffer cannot be written"};
                 me.end();
@@ -382,7 +457,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 continue;
             }
             if (auto allowed = may_wait(patience); !allowed) {
-                if (tell_pollers) set_tokens(0);
+                if (tell_pollers) set_tokens(tokens_for(messages_now()));
                 return leave(allowed.fault());
             }
             // A handler ran since the call began: as if it had come while asleep.
@@ -392,6 +467,12 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 ticket = header_->shared.tickets.load_relaxed() + 1;
                 header_->shared.tickets.store_relaxed(ticket);
             }
+            if constexpr (kTyped) {
+                const std::uint32_t capacity = to.truncate || to.capacity >= kAnyCapacity ? kAnyCapacity : static_cast<std::uint32_t>(to.capacity);
+                mine.selector.store_relaxed(to.selector.type);
+                mine.selector_kind.store_relaxed(capacity << kSelectorKindBits | to.selector.kind);
+            }
+            mine.slot.store_release(0);
             mine.word.store_release(me.word_for(ActorState::waiting));
             link_waiter(me.number(), ticket, s.first_receiver, s.last_receiver);
             header_->sent.receivers_waiting.store_release(header_->sent.receivers_waiting.load_relaxed() + 1);
@@ -399,20 +480,21 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
             me.unlock_both();
 
             Wait wait(me, fd);
-            wait.buffer = buffer;
+            wait.to = &to;
             switch (wait.sleep(patience.deadline_ns)) {
                 case Wait::Outcome::given: {
+                    if (kTyped && mine.slot.load_acquire() == 0) return kTooLongForBuffer;
                     ReceivedMessage received{};
-                    if (finish_taken(me, fd, buffer, received)) return received;
+                    if (finish_taken(me, fd, to, received)) return received;
                     if (auto good = usable(); !good) return good.fault();
                     return Fault{EFAULT, "the buffer cannot be written"};
                 }
                 case Wait::Outcome::retry: continue;
-                case Wait::Outcome::removed: return Fault{EIDRM, "the queue was removed"};
                 case Wait::Outcome::timed_out: return Fault{ETIMEDOUT, "the queue was still empty"};
                 case Wait::Outcome::interrupted: return Fault{EINTR, "a signal came"};
                 case Wait::Outcome::left:
                     if (wait.result == Wait::Left::completed) return wait.received;
+                    if (wait.result == Wait::Left::too_long) return kTooLongForBuffer;
                     if (wait.result == Wait::Left::faulted) return Fault{EFAULT, "the buffer cannot be written"};
                     if (wait.result == Wait::Left::interrupted) return Fault{EINTR, "a signal came"};
                     again = true;  // restart from the beginning, as the kernel does
@@ -423,16 +505,17 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
 }
 
 // The message that this actor holds goes to `buffer` and its slot back; or back into the queue if it cannot.
-bool Queue::finish_taken(Acting& me, int fd, void* buffer, ReceivedMessage& received) {
+bool Queue::finish_taken(Acting& me, int fd, const PlainBuffer& to, ReceivedMessage& received) {
     const std::uint32_t held = me.record().slot.load_acquire();
     if (held == 0 || held > slots_.count) return false;
     const std::uint32_t number = held - 1;
     Slot& message = slot(number);
     const std::uint32_t length = message.length.load_relaxed();
-    received = {length, message.key.load_relaxed()};
-    bool good = length <= message_bytes_max_ && (length <= inline_bytes_ || region_stride_ != 0) && received.priority < kPriorities;
+    received.priority = message.key.load_relaxed();
+    bool good = is_length(length) && is_key(received.priority);
     if (!good) (void)damaged("a message is longer than the queue takes");
-    good = good && platform::fault_copy(me.thread(), buffer, payload(number, length), length);
+    good = good && (typed_ ? copy_message(me.thread(), number, length, static_cast<const TypedBuffer&>(to), received)
+                           : copy_message(me.thread(), number, length, to, received));
     MUSTER_CRASH_POINT("queue.taken.copied");
     if (!good) {
         if (me.lock_both()) {
@@ -447,7 +530,7 @@ bool Queue::finish_taken(Acting& me, int fd, void* buffer, ReceivedMessage& rece
     push_returned(number);  // COMMIT: the message is gone for good; until here our death would have put it back
     me.record().slot.store_release(0);
     MUSTER_CRASH_POINT("queue.taken.returned");
-    header_->receive.last_pid.store_relaxed(platform::process_id_of(me.thread()));
+    if (!typed_) header_->receive.last_pid.store_relaxed(platform::process_id_of(me.thread()));  // else the giver did
     sync::release_word(header_->receive_lock);
     return true;
 }

@@ -67,7 +67,7 @@ void Queue::recover_send() {
         switch (slot_state(word)) {
             case SlotState::inbox:
                 // Committed. Published too, unless the count stands where it stood.
-                if (header_->sent.sent.load_relaxed() == s.filling_sent.load_relaxed()) commit_to_inbox(number, slot_holder(word) != 0);
+                if (header_->sent.sent.load_relaxed() == s.filling_sent.load_relaxed()) commit_to_inbox(number, slot_holder(word) != 0, typed_);
                 break;
             case SlotState::filling: {
                 if (slot_holder(word) != 0) break;  // an actor's: its own death or return settles it
@@ -91,7 +91,7 @@ void Queue::recover_send() {
                     waiter.slot.store_release(filling);
                 } else if (state_of(state) == ActorState::retry) {
                     // Taken back from a sleeper that was not there: into the inbox, where there is always room for one.
-                    commit_to_inbox(number, true);
+                    commit_to_inbox(number, true, typed_);
                 }
                 break;
             }
@@ -134,6 +134,7 @@ void Queue::recover_receive() {
     }
     MUSTER_CRASH_POINT("queue.recover_receive.inbox_settled");
     if (taking != 0 && taking <= slots_.count && slot_state(slot(taking - 1).state.load_acquire()) == SlotState::free) {
+        if (typed_) p.freed_bytes.store_release(r.taking_bytes.load_relaxed());
         const bool pushed = p.returned_tail.load_relaxed() != r.taking_tail.load_relaxed() || r.stack.load_relaxed() == taking;
         if (!pushed) push_returned(taking - 1);
     }
@@ -166,7 +167,8 @@ void Queue::recover_receive() {
 // The index from nothing but the slots.
 Outcome<> Queue::rebuild_index() {
     QueueReceivePublished& p = header_->received;
-    index_.clear(header_->shared.lanes_reserved.load_acquire(), lanes_offset_);
+    if (typed_) types_.clear();
+    else index_.clear(header_->shared.lanes_reserved.load_acquire(), lanes_offset_);
     std::uint32_t used = header_->send.fresh.load_acquire();
     if (used > slots_.count) used = slots_.count;
     struct Found {
@@ -188,13 +190,10 @@ Outcome<> Queue::rebuild_index() {
         if (slot_state(slot(number).state.load_acquire()) == SlotState::indexed) found[got++] = {slot(number).sequence.load_relaxed(), number};
     std::sort(found, found + got, [](const Found& a, const Found& b) { return a.sequence < b.sequence; });
     bool good = true;
-    for (std::uint64_t i = 0; i < got && good; ++i) {
-        const std::uint64_t key = slot(found[i].number).key.load_relaxed();
-        good = key < kPriorities && static_cast<bool>(index_.append(found[i].number, static_cast<std::uint32_t>(key)));
-    }
+    for (std::uint64_t i = 0; i < got && good; ++i) good = static_cast<bool>(index_append(found[i].number, false));
     platform::unmap(found, bytes);
     p.indexed.store_relaxed(got);
-    if (!good) return Fault{EBADMSG, "a message has a priority that is none"};
+    if (!good) return Fault{EBADMSG, "a message has a priority or type that is none"};
     return platform::done();
 }
 
@@ -215,12 +214,11 @@ bool Queue::dead_holder(const memory::ShmU32& lock) const {
 void Queue::put_back(int fd, std::uint32_t number) {
     (void)fd;
     QueueSend& s = header_->send;
-    s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
-    s.filling.store_release(number + 1);
+    begin_filling(number, typed_);
     if (s.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
     if (!inbox_has_room()) (void)drain();
-    s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
-    commit_to_inbox(number, true);
+    begin_filling(number, typed_);
+    commit_to_inbox(number, true, typed_);
     if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
 }
 

@@ -20,15 +20,15 @@ namespace {
 constexpr std::size_t kCopyUnderLockMax = 64 << 10;
 // Beyond this much memory a queue that is empty gives back what it took.
 constexpr std::uint64_t kTrimPages = 1024;
+constexpr std::uint64_t kRightsLost = ~0ull;
 }  // namespace
 
 // Takes a free slot under an intent; its state is filling(0) afterwards.
-__attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::uint32_t& number, Fault& fault) {
+__attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::uint32_t& number, Fault& fault, bool typed) {
     QueueSend& s = header_->send;
     const auto claim = [&](std::uint32_t candidate) {
         number = candidate;
-        s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
-        s.filling.store_release(candidate + 1);
+        begin_filling(candidate, typed);
         MUSTER_CRASH_POINT("queue.send.intent");
         slot(candidate).state.store_release(slot_word(SlotState::filling));
         MUSTER_CRASH_POINT("queue.send.filling");
@@ -64,10 +64,10 @@ __attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::
         bytes = bytes < 8192 ? 8192 : bytes > (1 << 20) ? (1 << 20) : bytes;
         std::uint64_t end = begin + ((bytes + slots_.stride_bytes + 4095) & ~4095ull);
         if (end > regions_offset_) end = regions_offset_;
-        int rc = platform::reserve_bytes(fd, begin, end - begin);
+        int rc = reserve(fd, begin, end - begin);
         if (rc == -ENOSPC) {  // not so much, then: just the one slot
             end = (slots_offset_ + (std::uint64_t{fresh} + 1) * slots_.stride_bytes + 4095) & ~4095ull;
-            rc = platform::reserve_bytes(fd, begin, end - begin);
+            rc = reserve(fd, begin, end - begin);
         }
         if (rc < 0) {
             fault = Fault{-rc, "the file system of the domain is full"};
@@ -90,7 +90,7 @@ __attribute__((always_inline)) inline Outcome<> Queue::prepare_region(int fd, st
     Slot& mine = slot(number);
     const auto pages = static_cast<std::uint32_t>((length + 4095) >> 12);
     if (mine.region_pages.load_relaxed() >= pages) return platform::done();
-    if (const int rc = platform::reserve_bytes(fd, regions_offset_ + std::uint64_t{number} * region_stride_, std::uint64_t{pages} << 12); rc < 0)
+    if (const int rc = reserve(fd, regions_offset_ + std::uint64_t{number} * region_stride_, std::uint64_t{pages} << 12); rc < 0)
         return Fault{-rc, "the file system of the domain is full"};
     header_->shared.region_pages.add_release(pages - mine.region_pages.load_relaxed());
     mine.region_pages.store_release(pages);
@@ -133,14 +133,22 @@ void Queue::unlink_receiver(std::uint32_t number) {
     header_->sent.receivers_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
 }
 
-// Gives the message in `number`, which an intent names, to the longest-waiting receiver. False if none can take it.
+// Gives the message in `number`, which an intent names, to the longest-waiting receiver that asks for it. False if none
+// can take it. SOURCE msgrcv(2): a receiver of a typed queue whose buffer is too short is told so, and the next one asked.
 bool Queue::hand_over(std::uint32_t number) {
     QueueSend& s = header_->send;
-    for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
-        const std::uint32_t first = s.first_receiver.load_relaxed();
-        if (first == 0 || first > actors_.count) return false;
-        const std::uint32_t candidate = first - 1;
+    std::uint32_t at = s.first_receiver.load_relaxed();
+    for (std::uint32_t steps = 0; steps < 2 * actors_.count; ++steps) {
+        if (at == 0 || at > actors_.count) return false;
+        const std::uint32_t candidate = at - 1;
         Actor& waiter = actor(candidate);
+        if (typed_ && !matches(waiter, number)) {
+            at = waiter.next.load_relaxed();
+            continue;
+        }
+        const std::uint32_t next = waiter.next.load_relaxed();
+        const std::uint32_t same = at;
+        at = next;
         if (waiter.life.load_acquire() & FUTEX_OWNER_DIED) {
             unlink_receiver(candidate);
             continue;
@@ -151,7 +159,10 @@ bool Queue::hand_over(std::uint32_t number) {
             unlink_receiver(candidate);
             continue;
         }
-        if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
+        if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) {
+            at = same;
+            continue;
+        }
         MUSTER_CRASH_POINT("queue.handover.begun");
         // Woken before the commit: were we to die between the two the other way round, it would sleep on with its message.
         if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0 &&
@@ -163,6 +174,13 @@ bool Queue::hand_over(std::uint32_t number) {
             continue;
         }
         MUSTER_CRASH_POINT("queue.handover.woken");
+        if (typed_ && is_too_long(waiter, number)) {
+            waiter.slot.store_release(0);
+            waiter.word.store_release(with_state(word, ActorState::done));  // done with nothing: E2BIG
+            unlink_receiver(candidate);
+            continue;
+        }
+        if (typed_) note_given(waiter);
         // COMMIT: the message is the waiter's from this store on; it comes back should the waiter die.
         slot(number).state.store_release(slot_word(SlotState::taken, candidate + 1));
         MUSTER_CRASH_POINT("queue.handover.committed");
@@ -181,11 +199,16 @@ bool Queue::hand_over(std::uint32_t number) {
 // the sleeper's word. kNoActor if there is nobody to give it to.
 std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, bool& asleep) {
     QueueSend& s = header_->send;
+    std::uint32_t at = s.first_receiver.load_relaxed();
     for (std::uint32_t steps = 0; steps < actors_.count; ++steps) {
-        const std::uint32_t first = s.first_receiver.load_relaxed();
-        if (first == 0 || first > actors_.count) return kNoActor;
-        const std::uint32_t candidate = first - 1;
+        if (at == 0 || at > actors_.count) return kNoActor;
+        const std::uint32_t candidate = at - 1;
         Actor& waiter = actor(candidate);
+        at = waiter.next.load_relaxed();
+        if (typed_) {
+            if (!matches(waiter, number)) continue;
+            if (is_too_long(waiter, number)) return kTooLong;
+        }
         std::uint32_t word = waiter.word.load_acquire();
         unlink_receiver(candidate);  // a death from here to the commit puts it back: its word still says that it waits
         if (waiter.life.load_acquire() & FUTEX_OWNER_DIED) continue;
@@ -196,6 +219,7 @@ std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, b
             asleep = state_of(word) == ActorState::asleep;
             if (!waiter.word.compare_exchange(word, sync::kGivenBit | thread.thread_id)) continue;
             MUSTER_CRASH_POINT("queue.give.begun");
+            if (typed_) note_given(waiter);
             // COMMIT: the message is the waiter's from this store on; it comes back should the waiter die.
             slot(number).state.store_release(slot_word(SlotState::taken, candidate + 1));
             MUSTER_CRASH_POINT("queue.give.committed");
@@ -224,8 +248,7 @@ void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t cand
         me.unlock_both();  // accepted meanwhile: the slot may be somebody else's message by now, and no intent may name it
         return;
     }
-    s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
-    s.filling.store_release(number + 1);
+    begin_filling(number, typed_);
     MUSTER_CRASH_POINT("queue.give.taking_back");
     // The use of its record is not known here; its own thread knows.
     if (waiter.word.compare_exchange(word, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry))) {
@@ -243,9 +266,10 @@ void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t cand
 __attribute__((always_inline)) inline void Queue::deliver(int fd, std::uint32_t number) {
     if (header_->send.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
     if (__builtin_expect(header_->send.notify_kind.load_relaxed() != 0, 0) && messages_now() == 0) fire_notify(fd);
-    commit_to_inbox(number, false);
+    commit_to_inbox(number, false, typed_);
 }
 
+template <bool kTyped>
 Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, Fault& fault) {
     auto lock = sync::ThreadLock::acquire(thread, header_->send_lock, actors_);
     if (__builtin_expect(!lock, 0)) {
@@ -254,15 +278,16 @@ Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void
     }
     if (__builtin_expect(lock->owner_died(), 0)) recover_send();
     if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
-    if (__builtin_expect(full(), 0)) return Quick::slow;
+    if (__builtin_expect(kTyped ? !has_room_typed(length) : full(), 0)) return Quick::slow;
     if (__builtin_expect(!inbox_has_room(), 0)) return Quick::drain;
     const auto fail = [&](Fault why) {
         fault = why;
         return Quick::failed;
     };
-    if (auto lane = prepare_lane(fd, priority); !lane) return fail(lane.fault());
+    if constexpr (!kTyped)
+        if (auto lane = prepare_lane(fd, priority); !lane) return fail(lane.fault());
     std::uint32_t number;
-    if (const Quick popped = pop_free(fd, number, fault); popped != Quick::done) return popped;
+    if (const Quick popped = pop_free(fd, number, fault, kTyped); popped != Quick::done) return popped;
     if (auto filled = fill(thread, fd, number, message, length, priority); !filled) {
         push_spare(number);
         return fail(filled.fault());
@@ -272,18 +297,24 @@ Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void
     s.sequence.store_relaxed(sequence);
     slot(number).sequence.store_relaxed(sequence);
     s.last_pid.store_relaxed(platform::process_id_of(thread));
+    if constexpr (kTyped) s.sent_s.store_relaxed(platform::realtime_s());
     const std::uint32_t cpu = platform::current_cpu();
     if (header_->sent.cpu.load_relaxed() != cpu) header_->sent.cpu.store_relaxed(cpu);
     MUSTER_CRASH_POINT("queue.send.filled");
     if (__builtin_expect(s.first_receiver.load_relaxed() != 0, 0)) {
         bool asleep = false;
-        if (const std::uint32_t receiver = give(thread, number, asleep); receiver != kNoActor) {
+        const std::uint32_t receiver = give(thread, number, asleep);
+        if (kTyped && receiver == kTooLong) {
+            push_spare(number);
+            return Quick::none;
+        }
+        if (receiver != kNoActor) {
             lock->release_early();
             if (asleep) wake_given(thread, fd, receiver, number);
             return Quick::done;
         }
     }
-    commit_to_inbox(number, false);
+    commit_to_inbox(number, false, kTyped);
     return Quick::done;
 }
 
@@ -319,11 +350,23 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
                       const Patience& patience) {
     if (priority >= kPriorities) return Fault{EINVAL, "a priority is 0 to 32767"};
     if (length > message_bytes_max_) return Fault{EMSGSIZE, "the message is longer than the queue takes"};
+    return send_as<false>(thread, fd, message, length, priority, patience);
+}
+
+Outcome<> Queue::send_typed(platform::ThreadState& thread, const void* text, std::size_t length, std::uint64_t type, const Patience& patience) {
+    if (!is_key(type)) return Fault{EINVAL, "a type is 1 or more"};
+    if (length > message_bytes_max_) return Fault{EINVAL, "the message is longer than the queue takes"};
+    return send_as<true>(thread, -1, text, length, type, patience);
+}
+
+template <bool kTyped>
+Outcome<> Queue::send_as(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority,
+                         const Patience& patience) {
     const std::uint32_t interruptions = thread.interruptions;
     bool spun = false;
     while (length <= kCopyUnderLockMax) {
         Fault fault{0};
-        switch (send_quick(thread, fd, message, length, priority, fault)) {
+        switch (send_quick<kTyped>(thread, fd, message, length, priority, fault)) {
             case Quick::done:
                 if (__builtin_expect(mapping_damaged_.load(std::memory_order_relaxed) != 0, 0)) return usable();
                 return platform::done();
@@ -334,6 +377,7 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
             case Quick::refill:
                 if (auto helped = help_refill(thread); !helped) return helped;
                 continue;
+            case Quick::none: return send_slow(thread, fd, message, length, priority, patience, interruptions);  // some receiver is to be told E2BIG
             case Quick::slow: break;
         }
         if (auto good = usable(); !good) return good;
@@ -341,8 +385,9 @@ Outcome<> Queue::send(platform::ThreadState& thread, int fd, const void* message
         if (auto allowed = may_wait(patience); !allowed) return readable(thread, message, length) ? allowed.fault() : Fault{EFAULT, "the message cannot be read"};
         spun = true;
         if (header_->receive.senders_waiting.load_relaxed() != 0) break;  // behind them, in order
+        const std::uint64_t freed = header_->received.freed.load_acquire();
         if (!look_for_peer(header_->received.cpu.load_relaxed(), [&] {
-                return header_->sent.sent.load_relaxed() - header_->received.freed.load_acquire() < messages_max_;
+                return kTyped ? header_->received.freed.load_acquire() != freed : header_->sent.sent.load_relaxed() - header_->received.freed.load_acquire() < messages_max_;
             }))
             break;
         spun = false;
@@ -366,18 +411,18 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
             if (auto locked = me.lock_both(); !locked) return locked;
             if (!filled) {
                 // Do not copy what cannot be sent.
-                if (full() && patience.deadline_ns == platform::kNoWait && readable(thread, message, length)) {
+                if (!has_room(length) && patience.deadline_ns == platform::kNoWait && readable(thread, message, length)) {
                     if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
                     me.unlock_both();
                     return Fault{EAGAIN, nullptr};
                 }
                 Fault fault{0};
-                auto lane = prepare_lane(fd, priority);
-                Quick popped = lane ? pop_free(fd, number, fault) : Quick::failed;
+                auto lane = typed_ ? platform::done() : prepare_lane(fd, priority);
+                Quick popped = lane ? pop_free(fd, number, fault, typed_) : Quick::failed;
                 if (!lane) fault = lane.fault();
                 if (popped == Quick::refill) {
                     refill_returned();
-                    popped = pop_free(fd, number, fault);
+                    popped = pop_free(fd, number, fault, typed_);
                     if (popped == Quick::refill) fault = Fault{EAGAIN, "every slot of the queue is in somebody's hands"};
                 }
                 if (popped != Quick::done) {
@@ -400,7 +445,13 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
                 filled = true;
                 if (outside) continue;  // look again: much may have happened
             }
-            if (!full()) {
+            // SOURCE msgsnd(2): asked again whenever there is room, not before.
+            if (typed_ && ticket != 0 && has_room(length) && !permission().allows(kMayWrite)) {
+                me.unlock_both();
+                drop_filling(me);
+                return Fault{EACCES, "the right to send was taken away meanwhile"};
+            }
+            if (has_room(length)) {
                 if (!inbox_has_room())
                     if (auto drained = drain(); !drained) {
                         me.unlock_both();
@@ -413,8 +464,8 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
                 const std::uint64_t sequence = s.sequence.load_relaxed() + 1;
                 s.sequence.store_relaxed(sequence);
                 slot(number).sequence.store_relaxed(sequence);
-                s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
-                s.filling.store_release(number + 1);
+                begin_filling(number, typed_);
+                if (typed_) s.sent_s.store_relaxed(platform::realtime_s());
                 s.last_pid.store_relaxed(platform::process_id_of(thread));
                 // Pollers are told before the commit and cannot look before we let go of the locks.
                 if (tell_pollers && !to_sleeper && before == 0) set_tokens(1);
@@ -445,10 +496,13 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
             }
             // Full: into the list, the message ready in its slot for a receiver to put it in.
             Actor& mine = me.record();
+            const bool ticket_is_old = ticket != 0;
             if (ticket == 0) {
                 ticket = header_->shared.tickets.load_relaxed() + 1;
                 header_->shared.tickets.store_relaxed(ticket);
             }
+            // For promote_typed(): in which state of the rights this sender was found to have its own.
+            mine.selector.store_relaxed(typed_ && ticket_is_old && !permission().allows(kMayWrite) ? kRightsLost : header_->shared.permission_changes.load_relaxed());
             mine.word.store_release(me.word_for(ActorState::waiting));
             link_waiter(me.number(), ticket, r.first_sender, r.last_sender);
             r.senders_waiting.store_release(r.senders_waiting.load_relaxed() + 1);
@@ -459,7 +513,6 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
             switch (wait.sleep(patience.deadline_ns)) {
                 case Wait::Outcome::given: mine.slot.store_release(0); return platform::done();
                 case Wait::Outcome::retry: continue;
-                case Wait::Outcome::removed: return Fault{EIDRM, "the queue was removed"};
                 case Wait::Outcome::timed_out: drop_filling(me); return Fault{ETIMEDOUT, "the queue was still full"};
                 case Wait::Outcome::interrupted: drop_filling(me); return Fault{EINTR, "a signal came"};
                 case Wait::Outcome::left:

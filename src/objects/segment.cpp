@@ -201,13 +201,23 @@ Outcome<SegmentStatus> Segment::status(platform::ThreadState& thread, LifeWatch&
 
 Outcome<SegmentStatus> Segment::peek(const SysvFile& opened, LifeWatch& watch) {
     alignas(SegmentControl) std::byte bytes[sizeof(SegmentControl)];
-    const int fd = opened.file.fd();
-    if (platform::read_at(fd, bytes, sizeof bytes, 0) != static_cast<long>(sizeof bytes))
+    if (platform::read_at(opened.file.fd(), bytes, sizeof bytes, 0) != static_cast<long>(sizeof bytes))
         return Fault{EBADMSG, "the segment's control file was cut short"};
     const auto& c = *reinterpret_cast<const SegmentControl*>(bytes);
     if (auto checked = memory::check_header(c.header, kFormat, kSegmentControlBytes); !checked) return checked.fault();
     SegmentStatus status = describe(c, opened.id, c.size_bytes);
-    std::uint32_t used = c.records_used.load_relaxed();
+    const auto add = [](void* sum, const User& user) {
+        if (user.alive) *static_cast<std::uint64_t*>(sum) += user.maps;
+    };
+    if (auto looked = look(opened, watch, add, &status.attachments); !looked) return looked.fault();
+    return status;
+}
+
+Outcome<> Segment::look(const SysvFile& opened, LifeWatch& watch, SeeUser see, void* context) {
+    const int fd = opened.file.fd();
+    std::uint32_t used = 0;
+    if (platform::read_at(fd, &used, sizeof used, offsetof(SegmentControl, records_used)) != static_cast<long>(sizeof used))
+        return Fault{EBADMSG, "the segment's control file was cut short"};
     if (used > kAttachmentRecords) used = kAttachmentRecords;
     AttachmentRecord part[64];
     for (std::uint32_t at = 0; at < used; at += 64) {
@@ -216,11 +226,12 @@ Outcome<SegmentStatus> Segment::peek(const SysvFile& opened, LifeWatch& watch) {
         if (platform::read_at(fd, part, static_cast<std::size_t>(wanted),
                               sizeof(SegmentControl) + at * sizeof(AttachmentRecord)) != wanted)
             break;
-        for (std::uint32_t i = 0; i < count; ++i)
-            if (part[i].life.load_relaxed() != 0 && watch.is_alive(part[i].life.load_relaxed()))
-                status.attachments += part[i].maps.load_relaxed();
+        for (std::uint32_t i = 0; i < count; ++i) {
+            const std::uint64_t life = part[i].life.load_relaxed();  // relaxed, here and below: a private copy
+            if (life != 0) see(context, {part[i].pid.load_relaxed(), part[i].maps.load_relaxed(), watch.is_alive(life)});
+        }
     }
-    return status;
+    return platform::done();
 }
 
 Outcome<bool> Segment::mark_for_destruction(platform::ThreadState& thread, LifeWatch& watch, std::uint32_t& key) {
@@ -261,7 +272,7 @@ Outcome<> Segment::set_permission(platform::ThreadState& thread, int fd, int dat
                                   std::uint32_t mode) {
     auto lock = hold(thread);
     if (!lock) return lock.fault();
-    if (auto set = SysvRegistry::set_permission(fd, data_fd, control().header, uid, gid, mode, true); !set) return set;
+    if (auto set = SysvRegistry::set_permission(SysvKind::shm, fd, data_fd, control().header, uid, gid, mode); !set) return set;
     control().changed_s.store_relaxed(now_s());
     return platform::done();
 }
@@ -383,7 +394,7 @@ Outcome<int> get_segment(const Domain& domain, SysvRegistry& registry, std::uint
     Making making{domain, registry, size_bytes, flags, SysvLimits::of(domain), {}, {}};
     if (key == 0 || (flags & IPC_CREAT) != 0) sweep_segments(domain, registry, nullptr);
     auto found =
-        registry.get(SysvKind::shm, key, flags, making.limits.shmmni, SysvMaker{&build, &fits, &companion, &making, true});
+        registry.get(SysvKind::shm, key, flags, making.limits.shmmni, SysvMaker{&build, &fits, &companion, &making});
     if (!found) return found.fault();
     return found->id;
 }

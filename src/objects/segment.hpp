@@ -76,6 +76,13 @@ public:
     platform::Outcome<SegmentStatus> status(platform::ThreadState& thread, LifeWatch& watch);
     // The same of a segment that we may not write to: without the lock, forgetting nobody.
     static platform::Outcome<SegmentStatus> peek(const SysvFile& opened, LifeWatch& watch);
+    // For tools: each process image that has it attached, in how many mappings; read from the file, so for readers as well.
+    struct User {
+        std::uint32_t pid, maps;
+        bool alive;
+    };
+    using SeeUser = void (*)(void* context, const User& user);
+    static platform::Outcome<> look(const SysvFile& opened, LifeWatch& watch, SeeUser see, void* context);
     // IPC_RMID: the caller has checked the rights. True: destroyed, the caller removes the names; false: marked, and `key`
     // is the one to release. Errors: EIDRM.
     platform::Outcome<bool> mark_for_destruction(platform::ThreadState& thread, LifeWatch& watch, std::uint32_t& key);

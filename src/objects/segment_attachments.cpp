@@ -169,19 +169,19 @@ Outcome<> Attachments::prepare(Domain& domain, ThreadState& thread) {
 
 void Attachments::prepare_if_forked(ThreadState& thread) {
     if (generation_ == thread.generation || generation_ == 0) return;
-    if (auto domain = domain_source_(false)) (void)prepare(**domain, thread);
+    if (auto domain = find_domain()) (void)prepare(**domain, thread);
 }
 
 // Tells the segment what happened to its mappings; the last one of a marked segment takes it away.
 void Attachments::recount(std::uint32_t number, MapsChange change, ThreadState& thread) {
     Attached* attached = entry(number);
-    auto domain = domain_source_(false);
+    auto domain = find_domain();
     if (domain && attached->record != Segment::kNoRecord) {
         LifeWatch watch(**domain, &life_);
         auto destroyed = attached->segment.change_maps(thread, attached->record, life_.number(), platform::process_id_of(thread),
                                                        change, watch);
         if (destroyed && *destroyed)
-            registry_source_(**domain).remove_names(SysvKind::shm, attached->segment.id(),
+            registry_of(**domain).remove_names(SysvKind::shm, attached->segment.id(),
                                                     attached->segment.header().key.load_relaxed());
     }
     if (attached->pieces == 0) attached->segment.close();
@@ -229,9 +229,9 @@ Outcome<void*> Attachments::attach(int id, std::uintptr_t address, int flags) {
     }
     static_assert(((SHM_RDONLY | SHM_EXEC) & (MAP_FIXED | kFixedNoReplace)) == 0);
 
-    auto domain = domain_source_(false);
+    auto domain = find_domain();
     if (!domain) return Fault{domain.fault().errno_value == ENOENT ? EINVAL : domain.fault().errno_value};
-    SysvRegistry& registry = registry_source_(**domain);
+    SysvRegistry& registry = registry_of(**domain);
     const Hold hold(*this);
     ThreadState& thread = hold.thread();
     std::uint32_t number = 0;
@@ -489,7 +489,7 @@ long Attachments::remap(std::uintptr_t start, std::size_t old_bytes, std::size_t
 
 void Attachments::before_fork() {
     if (first_address_.load(std::memory_order_relaxed) == kNowhere) return;
-    auto domain = domain_source_(false);
+    auto domain = find_domain();
     {
         Hold hold(*this);
         ThreadState& thread = hold.thread();

@@ -18,6 +18,11 @@ public:
     using DomainSource = platform::Outcome<Domain*> (*)(bool create);
     using RegistrySource = SysvRegistry& (*)(Domain& domain);
     constexpr Attachments(DomainSource domain, RegistrySource registry) : domain_source_(domain), registry_source_(registry) {}
+    // For a process that has tables for several domains, one each; both must outlive this.
+    Attachments(Domain& domain, SysvRegistry& registry) : Attachments(nullptr, nullptr) {
+        domain_ = &domain;
+        registry_ = &registry;
+    }
     Attachments(const Attachments&) = delete;
 
     // shmat. Errors: EINVAL, EIDRM, EACCES, ENOMEM, EMFILE.
@@ -110,8 +115,15 @@ private:
     void recount(std::uint32_t number, MapsChange change, platform::ThreadState& thread);
     void update_range();
 
+    platform::Outcome<Domain*> find_domain() const {
+        return domain_ != nullptr ? platform::Outcome<Domain*>(domain_) : domain_source_(false);
+    }
+    SysvRegistry& registry_of(Domain& domain) const { return registry_ != nullptr ? *registry_ : registry_source_(domain); }
+
     DomainSource domain_source_;
     RegistrySource registry_source_;
+    Domain* domain_ = nullptr;
+    SysvRegistry* registry_ = nullptr;
     std::atomic<std::uint64_t> holder_{0};  // generation << 32 | thread id
     std::uint32_t forking_ = 0;             // the holder is between before_fork and after_fork
     std::uint32_t generation_ = 0;          // of the process that the records are of

@@ -37,7 +37,7 @@ Places places_for(std::uint32_t semaphores) {
 
 }  // namespace
 
-Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores) {
+Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores, const std::uint16_t* values) {
     const Places places = places_for(semaphores);
     auto mapped = memory::Mapping::create(fd, places.bytes, places.logs, &mapping_damaged_);
     if (!mapped) return mapped.fault();
@@ -55,7 +55,8 @@ Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores) {
     header.undos_offset = places.undos;
     header.changed_s.store_relaxed(platform::realtime_s());
     attach();
-    for (std::uint32_t number = 0; number < semaphores_; ++number) semaphore(number).word.store_relaxed(mark_ << kMarkShift | kFree);
+    for (std::uint32_t number = 0; number < semaphores_; ++number)
+        semaphore(number).word.store_relaxed(mark_ << kMarkShift | kFree | (values != nullptr ? values[number] & kValueMask : 0));
     return platform::done();
 }
 
@@ -119,8 +120,8 @@ std::uint32_t SemaphoreSet::actors_high() const {
 // Memory for a part of the file, or an error rather than a fault later.
 Outcome<> SemaphoreSet::reserve(std::uint64_t offset, std::uint64_t bytes) const {
     const std::uint64_t first = offset & ~4095ull;
-    const int rc = platform::populate_bytes(mapping_.start() + first, to_page(offset + bytes) - first);
-    if (rc < 0 && rc != -EINVAL) return Fault{rc == -EFAULT ? ENOSPC : -rc, "the file system of the domain is full"};
+    const int rc = platform::populate_mapping(mapping_.start() + first, to_page(offset + bytes) - first);
+    if (rc < 0) return Fault{rc == -EFAULT ? ENOSPC : -rc, "the file system of the domain is full"};
     return platform::done();
 }
 
@@ -490,6 +491,25 @@ Outcome<SemaphoreSet::Times> SemaphoreSet::times(platform::ThreadState& thread, 
     return result;
 }
 
+Outcome<SemaphoreSet::Shown> SemaphoreSet::peek(int fd) {
+    constexpr Fault kDamaged{EINVAL, "the set's file is damaged"};
+    SemaphoreHeader header;
+    if (platform::read_at(fd, &header, sizeof header, 0) != static_cast<long>(sizeof header)) return kDamaged;
+    if (header.object.magic != kFormat.magic || header.semaphores == 0 || header.semaphores > 65535) return kDamaged;
+    Shown shown{{0, header.changed_s.load_relaxed()}, header.semaphores};
+    Semaphore some[64];
+    for (std::uint32_t first = 0; first < header.semaphores; first += 64) {
+        const std::uint32_t count = header.semaphores - first < 64 ? header.semaphores - first : 64;
+        const long bytes = static_cast<long>(count * sizeof(Semaphore));
+        if (platform::read_at(fd, some, static_cast<std::size_t>(bytes), sizeof header + first * sizeof(Semaphore)) != bytes) return kDamaged;
+        for (std::uint32_t number = 0; number < count; ++number) {
+            const std::uint64_t at = some[number].operated_s.load_relaxed();
+            if (at > shown.times.operated_s) shown.times.operated_s = at;
+        }
+    }
+    return shown;
+}
+
 Outcome<> SemaphoreSet::administer(platform::ThreadState& thread, Judge step, void* context) {
     return locked(thread, nullptr, [&]() -> Outcome<> {
         if (auto done = step(context, header_->object); !done) return done;
@@ -529,6 +549,27 @@ Outcome<> SemaphoreSet::look(platform::ThreadState& thread, ProcessLives& lives,
                 if (const int amount = static_cast<std::int16_t>(adjust(record, number).load_relaxed()); amount != 0)
                     see_holder(context, undo(record).pid.load_relaxed(), number, amount);
         }
+        return platform::done();
+    });
+}
+
+Outcome<SemaphoreSet::Remains> SemaphoreSet::remains(platform::ThreadState& thread, ProcessLives& lives) {
+    Remains result{0, 0};
+    auto looked = locked(thread, nullptr, [&]() -> Outcome<> {
+        for (std::uint32_t number = 0; number < actors_high(); ++number)
+            if ((actor(number).life.load_acquire() & FUTEX_OWNER_DIED) != 0) ++result.sleepers;
+        bool unsure = false;
+        for (std::uint32_t record = 0; record < undos_high(); ++record)
+            if (undo(record).active.load_relaxed() != 0 && holder_is_dead(record, lives, unsure)) ++result.holders;
+        return platform::done();
+    });
+    if (!looked) return looked.fault();
+    return result;
+}
+
+Outcome<> SemaphoreSet::settle(platform::ThreadState& thread, ProcessLives& lives) {
+    return locked(thread, &lives, [&]() -> Outcome<> {
+        reap_dead();
         return platform::done();
     });
 }

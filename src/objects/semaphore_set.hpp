@@ -34,8 +34,9 @@ public:
     SemaphoreSet() = default;
     SemaphoreSet(const SemaphoreSet&) = delete;
 
-    // Makes a set of zeroes in an empty file; it is not ready yet. Errors: ENOSPC, ENOMEM, EFBIG.
-    platform::Outcome<> create(int fd, std::uint32_t semaphores);
+    // Makes a set in an empty file, of zeroes or of `values`, each at most kSemaphoreValueMax; it is not ready yet.
+    // Errors: ENOSPC, ENOMEM, EFBIG.
+    platform::Outcome<> create(int fd, std::uint32_t semaphores, const std::uint16_t* values = nullptr);
     // Maps an existing set. Errors: EBADMSG with the reason, ENOMEM.
     platform::Outcome<> open(int fd);
     // What follows if the set is to be found by others at once, without the registry's marks (tests).
@@ -78,6 +79,12 @@ public:
         std::uint64_t operated_s, changed_s;
     };
     platform::Outcome<Times> times(platform::ThreadState& thread, ProcessLives& lives);
+    // What everybody may see of a set that need not be theirs to map: its times and its size. Errors: EINVAL.
+    struct Shown {
+        Times times;
+        std::uint32_t semaphores;
+    };
+    static platform::Outcome<Shown> peek(int fd);
     // Ends the set: sleepers get EIDRM. `mark` is what makes others see it (COMMIT). Errors: EIDRM.
     using Step = void (*)(void* context, memory::ObjectHeader& header);
     platform::Outcome<> remove(platform::ThreadState& thread, Step mark, void* context);
@@ -89,6 +96,18 @@ public:
     using SeeSleeper = void (*)(void* context, std::uint32_t pid, std::uint32_t thread, std::uint64_t since_ns, const SemaphoreOp& blocking);
     using SeeHolder = void (*)(void* context, std::uint32_t pid, std::uint32_t number, int adjustment);
     platform::Outcome<> look(platform::ThreadState& thread, ProcessLives& lives, SeeSleeper sleeper, SeeHolder holder, void* context);
+
+    // How many sleep here, as of a moment ago.
+    std::uint32_t sleepers() const { return header_->sleepers.load_relaxed(); }  // relaxed: told to tools only
+    // When the semaphore was last operated on, 0 never.
+    std::uint64_t operated_s(std::uint32_t number) const { return semaphore(number).operated_s.load_relaxed(); }  // relaxed: a time of day
+    // What ended processes left: adjustments not yet applied, sleepers not yet forgotten. Changes nothing.
+    struct Remains {
+        std::uint32_t holders, sleepers;
+    };
+    platform::Outcome<Remains> remains(platform::ThreadState& thread, ProcessLives& lives);
+    // Applies and forgets them.
+    platform::Outcome<> settle(platform::ThreadState& thread, ProcessLives& lives);
 
     // In place of unmapping: the memory reads as zeroes, which no one takes for a set, and stays valid for threads that come late.
     void blank();

@@ -268,6 +268,21 @@ Outcome<std::uint32_t> ProcessLives::arm(platform::ThreadState& thread) {
     return *slot;
 }
 
+std::uint32_t ProcessLives::dead_slots(bool free_them) const {
+    LivesHeader* header = header_.load(std::memory_order_acquire);
+    if (header == nullptr) return 0;
+    std::uint32_t found = 0;
+    const std::uint32_t high = header->high.load_acquire();
+    for (std::uint32_t number = 0; number < high && number < kLifeSlots; ++number) {
+        std::uint32_t pid = slot_at(number).pid.load_acquire();
+        const ProcessIdentity owner{pid, slot_at(number).start.load_acquire()};
+        if (pid == 0 || vouches(number, owner) || ask_for(owner) != Vital::gone) continue;
+        // Who claims it at this moment has put another process's number there.
+        if (!free_them || slot_at(number).pid.compare_exchange(pid, 0)) ++found;
+    }
+    return found;
+}
+
 void ProcessLives::resume(platform::ThreadState& thread) {
     if (!is_open()) return;
     const std::uint32_t pid = platform::process_id_of(thread);

@@ -56,6 +56,8 @@ public:
     memory::ShmU32* word(std::uint32_t slot) const;
     // Whether the word still vouches for the process: a live thread of it would mark the word. False: ask_for() it.
     bool vouches(std::uint32_t slot, const ProcessIdentity& process) const;
+    // How many slots are those of processes that ended; with `free_them` they are free afterwards.
+    std::uint32_t dead_slots(bool free_them) const;
     // Whoever found a marked word tells all others that sleep on it, once.
     void tell(std::uint32_t slot) const;
 

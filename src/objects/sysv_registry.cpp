@@ -1,6 +1,7 @@
 #include "objects/sysv_registry.hpp"
 #include <sys/ipc.h>
 #include <sys/resource.h>
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include "memory/mapping.hpp"
@@ -349,6 +350,49 @@ bool SysvRegistry::clear_leftover(SysvKind kind, std::uint32_t index) {
     return unlink_index(kind, fd, index);
 }
 
+SysvRegistry::Place SysvRegistry::judge(const char* path) const {
+    auto file = open_readable(path);
+    if (!file) {
+        const int wrong = file.fault().errno_value;
+        return wrong == ENOENT || wrong == ENOTDIR ? Place::free : wrong == EACCES ? Place::closed : Place::foreign;
+    }
+    ObjectHeader header;
+    if (!read_header(file->fd(), header)) return Place::foreign;
+    const std::uint32_t state = header.removed.load_relaxed();  // relaxed: a private copy
+    if (state == kSysvLive) return sysv_id(header) >= 0 ? Place::live : Place::foreign;
+    if (state == kSysvRemoved) return Place::removed;
+    if (state != kSysvPending) return Place::foreign;
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = kMakerByte;
+    lock.l_len = 1;
+    const bool known = platform::system_call(SYS_fcntl, file->fd(), F_OFD_GETLK, &lock) == 0;
+    return known && lock.l_type == F_UNLCK ? Place::abandoned : Place::being_made;
+}
+
+SysvRegistry::Place SysvRegistry::judge_place(SysvKind kind, std::uint32_t index) const {
+    return judge(index_name(kind, index).text);
+}
+
+SysvRegistry::Place SysvRegistry::judge_key(const char* name, SysvKind& kind, std::uint32_t& key) const {
+    const auto known = std::find_if(std::begin(kKindNames), std::end(kKindNames),
+                                    [&](const char* word) { return std::strncmp(name, word, 3) == 0 && name[3] == '-'; });
+    char* end = nullptr;
+    const int kept = errno;
+    key = static_cast<std::uint32_t>(std::strtoul(name + (known != std::end(kKindNames) ? 4 : 0), &end, 16));
+    errno = kept;
+    if (known == std::end(kKindNames) || end != name + 12 || (*end != 0 && *end != '.')) return Place::foreign;
+    kind = static_cast<SysvKind>(known - std::begin(kKindNames));
+    char path[64];
+    std::snprintf(path, sizeof path, "key/%.40s", name);
+    const Place place = judge(path);
+    if (place != Place::live) return place;
+    auto file = open_readable(path);
+    ObjectHeader header;
+    return !file || !read_header(file->fd(), header) || header.key.load_relaxed() == key ? place : Place::removed;
+}
+
 void SysvRegistry::remove_names(SysvKind kind, int id, std::uint32_t key) {
     MUSTER_CRASH_POINT("sysv.marked");
     unlink_key(kind, id, key);
@@ -373,9 +417,8 @@ Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key
     if (!file) return file.fault();
     const int fd = file->fd();
     const auto mode = static_cast<std::uint32_t>(flags) & 0777;
-    const std::uint32_t fence = fence_mode(mode) | (maker.readable_by_all ? 0044u : 0u);
-    if (fence != 0600)
-        if (const int rc = platform::change_mode(fd, fence); rc < 0) return Fault{-rc};
+    const std::uint32_t fence = fence_mode(mode) | 0044u;
+    if (const int rc = platform::change_mode(fd, fence); rc < 0) return Fault{-rc};
     auto built = maker.build(maker.context, fd);
     if (!built) return built.fault();
     ObjectHeader& header = **built;
@@ -430,27 +473,26 @@ Outcome<SysvRegistry::Found> SysvRegistry::get(SysvKind kind, std::uint32_t key,
 
 // ---- rights ----
 
-Outcome<> SysvRegistry::set_permission(int fd, int companion_fd, ObjectHeader& header, std::uint32_t owner_uid,
-                                       std::uint32_t owner_gid, std::uint32_t mode, bool readable_by_all) {
+Outcome<> SysvRegistry::set_permission(SysvKind kind, int fd, int companion_fd, ObjectHeader& header, std::uint32_t owner_uid,
+                                       std::uint32_t owner_gid, std::uint32_t mode) {
     if (owner_uid == ~0u || owner_gid == ~0u) return Fault{EINVAL, "-1 is no user or group"};
     header.owner_uid.store_relaxed(owner_uid);  // relaxed: whoever asks for rights at this moment gets one answer or the other
     header.owner_gid.store_relaxed(owner_gid);
     header.mode.store_release(mode & 0777);
     const std::uint32_t creator_uid = header.creator_uid.load_relaxed(), creator_gid = header.creator_gid.load_relaxed();
-    const auto fence = [&](int file, bool exact) {
+    const auto fence = [&](int file, std::uint32_t bits, std::uint32_t to_all) {
         if (platform::effective_user() == 0)
             platform::system_call(SYS_fchown, file, owner_uid, owner_gid);  // else it stays its creator's
         struct stat status;
         if (platform::file_status(file, &status) < 0) return;
-        const std::uint32_t bits = exact ? (mode & 0777) | 0600 : fence_mode(mode);
         std::uint32_t others = bits & 0007;
         // Whom the file's own owner and group do not let in comes in as one of the others.
         if (status.st_uid != owner_uid || status.st_uid != creator_uid) others |= 0006;
         if (status.st_gid != owner_gid || status.st_gid != creator_gid) others |= bits >> 3 & 0007;
-        platform::change_mode(file, (bits & 0770) | others | (readable_by_all && !exact ? 0044u : 0u));
+        platform::change_mode(file, (bits & 0770) | others | to_all);
     };
-    fence(fd, false);
-    if (companion_fd >= 0) fence(companion_fd, true);
+    fence(fd, fence_mode(mode), 0044);
+    if (companion_fd >= 0) fence(companion_fd, companion_mode(kind, mode), 0);
     return platform::done();
 }
 

@@ -16,6 +16,8 @@
 //            at is_live() of the mapped header, at first and whenever it has waited: a removed object stays mapped.
 //   remove   under the kind's own lock: mark_removed() (COMMIT: from here on everybody says EIDRM), wake the sleepers, unlock;
 //            then remove_names(). Somebody killed between the two leaves names that the next caller of get() or open() clears.
+//   file     everybody may read it, so that *_STAT_ANY and a key's identifier are everybody's, as they are the kernel's; what is not
+//            for everybody's eyes is in the companion. Who may write it, by its mode, may map it.
 //   rights   Permission::of(header).allows(...) at every call; the file's mode is only the outer fence. An open that the fence
 //            refuses is EACCES; the ctl commands that ask for ownership turn it into EPERM.
 //
@@ -25,6 +27,7 @@
 #include <cstdint>
 #include "memory/object_layout.hpp"
 #include "objects/domain.hpp"
+#include "objects/permission.hpp"
 #include "platform/file.hpp"
 #include "platform/outcome.hpp"
 
@@ -90,8 +93,6 @@ struct SysvMaker {
     // A second nameless file that lives and dies with the object ("shm-INDEX.data"); null: none. Called after build.
     int (*companion)(void* context);
     void* context;
-    // The file holds nothing but what SHM_STAT_ANY and its kin show to everybody: other users may read it.
-    bool readable_by_all = false;
 };
 
 class SysvRegistry {
@@ -149,11 +150,21 @@ public:
     // Clears the names of what holds an index without being an object: a removed one, or one whose maker died before it was
     // live. True: the index is free.
     bool clear_leftover(SysvKind kind, std::uint32_t index);
+    // What an index's name leads to, for tools; `foreign`: a file that is no object, `closed`: one that may not be read.
+    enum class Place { free, live, being_made, abandoned, removed, foreign, closed };
+    Place judge_place(SysvKind kind, std::uint32_t index) const;
+    // What a name of key/, such as "sem-00001234.1", leads to; kind and key come back. `removed` also if the object has that
+    // key no longer.
+    Place judge_key(const char* name, SysvKind& kind, std::uint32_t& key) const;
 
     // IPC_SET: the new owner and the low nine mode bits, and the file's fence with them. The object's lock held; the caller has
     // checked Permission::owned_by_us(). `companion_fd` is the second file's descriptor or -1. Errors: EINVAL ids of -1.
-    static platform::Outcome<> set_permission(int fd, int companion_fd, memory::ObjectHeader& header, std::uint32_t owner_uid,
-                                              std::uint32_t owner_gid, std::uint32_t mode, bool readable_by_all = false);
+    static platform::Outcome<> set_permission(SysvKind kind, int fd, int companion_fd, memory::ObjectHeader& header, std::uint32_t owner_uid,
+                                              std::uint32_t owner_gid, std::uint32_t mode);
+    // The mode of a companion's file: of a segment, whose bytes its users map as they are allowed to, exactly what was asked for.
+    static std::uint32_t companion_mode(SysvKind kind, std::uint32_t mode) {
+        return kind == SysvKind::shm ? (mode & 0777) | 0600 : fence_mode(mode);
+    }
 
 private:
     struct Hints;
@@ -170,6 +181,7 @@ private:
     bool unlink_index(SysvKind kind, int fd, std::uint32_t index);
     void unlink_key(SysvKind kind, int id, std::uint32_t key);
     bool key_is_linked(SysvKind kind, int fd, std::uint32_t key) const;
+    Place judge(const char* path) const;
     Hints* hints(SysvKind kind);
     Hints* map_hints(SysvKind kind);
     void free_index(SysvKind kind, Hints& hints, std::uint32_t index);

@@ -4,6 +4,7 @@
 #include <linux/stat.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <cstddef>
 #include <cstdint>
 #include "platform/syscall.hpp"
 
@@ -36,6 +37,10 @@ inline int reserve_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
 inline int populate_bytes(void* start, std::uint64_t bytes) {
     return static_cast<int>(system_call(SYS_madvise, start, bytes, 23 /* MADV_POPULATE_WRITE */));
 }
+// Memory for a mapped part of a file, by whatever the kernel offers; -EFAULT: the file system is full.
+int populate_mapping(std::byte* start, std::uint64_t bytes);
+// Gives the memory of a mapped part back.
+inline int remove_mapped(void* start, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_madvise, start, bytes, 9 /* MADV_REMOVE */)); }
 // Gives the memory back; the bytes read as zero afterwards.
 inline int release_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
     return static_cast<int>(system_call(SYS_fallocate, fd, 3 /* KEEP_SIZE | PUNCH_HOLE */, offset, bytes));

@@ -26,6 +26,11 @@ inline long futex_count_sleepers(std::uint32_t* word) {
     return system_call(SYS_futex, word, FUTEX_REQUEUE, 0, 1, word, 0);
 }
 
+// Adds 0 to the word, which the kernel does as a write: -EFAULT where none is possible. May wake one who sleeps there.
+inline int futex_add_nothing(std::uint32_t* word) {
+    return static_cast<int>(system_call(SYS_futex, word, FUTEX_WAKE_OP, 0, 0, word, FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)));
+}
+
 // Sleeps while the word holds `expected`. 0 woken, -EAGAIN it holds something else, -EINTR, -ETIMEDOUT.
 // SOURCE futex(2): FUTEX_WAIT_BITSET takes absolute time-outs and follows changes of the real-time clock.
 inline long futex_wait(std::uint32_t* word, std::uint32_t expected, DeadlineNs deadline_ns, clockid_t clock = CLOCK_REALTIME) {

@@ -1,5 +1,5 @@
 // SOURCE credentials(7). The calls are the C library's, which tells all threads; here they are only noticed.
-#include "sysv_sem_credentials.hpp"
+#include "sysv_credentials.hpp"
 #include <dlfcn.h>
 #include <grp.h>
 #include <unistd.h>

@@ -1,0 +1,27 @@
+#include "sysv_msg.hpp"
+#include "process_domain.hpp"
+
+namespace muster::capi {
+
+constinit MessageTable message_table;
+
+void unmap_queue(TypedQueue& queue) {
+    queue.~TypedQueue();
+    new (&queue) TypedQueue();
+}
+
+std::uint64_t message_max() {
+    objects::SysvLimits limits;
+    if (auto domain = process_domain(false); domain) limits = objects::SysvLimits::of(**domain);
+    return limits.msgmax < kMessageBytesMax ? limits.msgmax : kMessageBytesMax;
+}
+
+bool is_readable(platform::ThreadState& thread, const void* from, std::size_t bytes) {
+    char sink[512];
+    const auto* start = static_cast<const char*>(from);
+    for (std::size_t at = 0; at < bytes; at += sizeof sink)
+        if (!platform::fault_copy(thread, sink, start + at, bytes - at < sizeof sink ? bytes - at : sizeof sink)) return false;
+    return true;
+}
+
+}  // namespace muster::capi
