@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
+#include "key.hpp"
 #include "result.hpp"
 
 namespace muster {
@@ -21,18 +22,26 @@ enum class ObjectKind { message_queue, typed_queue, semaphore_set, segment, posi
 // "mq", "msg", "sem", "shm", "posix-shm", "posix-sem", "fifo", "unknown": the words of the command line.
 std::string_view to_string(ObjectKind kind);
 
-// One object as a directory listing shows it; the fields that the object could not tell are 0.
+// One object as a listing shows it, of whatever kind; the fields that its kind does not have, or that it could not tell, are 0.
 struct ObjectInfo {
     ObjectKind kind = ObjectKind::unknown;
-    std::string name;                      // "/jobs"; for System V objects the identifier in decimal
+    // As the command takes it: "/jobs"; "sem:0x1234" by its key or "sem:id=5" if it has none; "posix-shm:/cache".
+    std::string name;
     std::string path;                      // the file behind it
     std::uint32_t owner_uid = 0, owner_gid = 0;
     std::uint32_t mode = 0;                // permission bits that were asked for
+    std::int32_t id = -1;                  // System V only
     std::int32_t key = 0;                  // System V only; 0 is IPC_PRIVATE
     std::uint64_t messages = 0, messages_max = 0, message_size_bytes_max = 0;  // queues
-    std::uint64_t bytes_allocated = 0;     // tmpfs memory in use
     std::uint32_t receivers_waiting = 0, senders_waiting = 0;
-    std::chrono::system_clock::time_point created{};
+    std::uint32_t semaphores = 0;          // how many a set has
+    std::vector<std::uint32_t> values;     // the first 16 of them; the one of a named semaphore
+    std::uint32_t waiting = 0;             // who sleeps at a set
+    std::uint64_t size_bytes = 0;          // shared memory: what was asked for
+    std::uint64_t attachments = 0;         // mappings of a segment in living processes
+    bool removed_at_last_detach = false, locked = false;  // segments
+    std::uint64_t bytes_allocated = 0;     // tmpfs memory in use
+    std::chrono::system_clock::time_point created{};  // of POSIX shared memory and semaphores: the last change of name or size
     std::string problem;                   // empty, or why the object cannot be opened
 };
 
@@ -65,13 +74,34 @@ public:
     static Result<Domain> create_ephemeral();
 
     const std::string& path() const;
+
+    // Every object of the domain, by kind, then by name or identifier. What may not be read or is damaged is listed with its problem.
     Result<std::vector<ObjectInfo>> list() const;
 
-    // What dead processes left behind. With `remove` it is released, else only told.
+    // One System V object: typed_queue, semaphore_set or segment; and the identifier of the one that has a key.
+    // Errors: ENOENT there is none; EINVAL the kind has no identifiers, or the key is none.
+    Result<ObjectInfo> find(ObjectKind kind, std::int32_t identifier) const;
+    Result<std::int32_t> identifier(ObjectKind kind, Key key) const;
+
+    // Removes one object: a System V object by its identifier; a message queue, POSIX shared memory or named semaphore by
+    // its name, "/jobs". Who has it open keeps it, except that a semaphore set or typed queue ends for everybody.
+    // Errors: ENOENT; EPERM, EACCES not the owner; EINVAL no such kind of object; ENOTSUP this version cannot.
+    Result<> remove(ObjectKind kind, std::int32_t identifier) const;
+    Result<> remove(ObjectKind kind, std::string_view name) const;
+
+    // Makes POSIX shared memory of so many zeroes, and a named semaphore, as shm_open() and sem_open() reach them through
+    // libmuster_posix; `mode` is meant literally. Never seen half-made.
+    // Errors: EEXIST; EINVAL no good name ("/" and 1 to 255 bytes, of a semaphore 251, no other slash), a value above 2147483647;
+    // ENOSPC, EACCES.
+    Result<> create_shared_memory(std::string_view name, std::uint64_t size_bytes, std::uint32_t mode = 0600) const;
+    Result<> create_named_semaphore(std::string_view name, std::uint32_t value, std::uint32_t mode = 0600) const;
+
+    // What dead processes left behind, of objects of every kind. With `remove` it is released, else only told.
     Result<std::vector<Finding>> gc(bool remove) const;
 
-    // Checks every object. With `repair` what can be mended is mended.
-    Result<std::vector<Finding>> fsck(bool repair) const;
+    // Checks every object, or the one with that ObjectInfo::path. With `repair` what can be mended is mended: message queues,
+    // from their messages. Of other kinds the header and the sizes are checked.
+    Result<std::vector<Finding>> fsck(bool repair, std::string_view path = {}) const;
 
     // Values from the domain's limits/ files, or the built-in ones.
     Result<Limits> limits() const;
