@@ -13,6 +13,14 @@ void find(Call*& call, const char* name) {
 }
 
 __attribute__((constructor(101))) void find_next_calls() {
+    find(next_calls.open, "open");
+    find(next_calls.open64, "open64");
+    find(next_calls.openat, "openat");
+    find(next_calls.openat64, "openat64");
+    find(next_calls.open_2, "__open_2");
+    find(next_calls.openat_2, "__openat_2");
+    find(next_calls.fopen, "fopen");
+    find(next_calls.fopen64, "fopen64");
     find(next_calls.close, "close");
     find(next_calls.fcntl, "fcntl64");
     find(next_calls.read, "read");

@@ -9,11 +9,20 @@
 #include <sys/select.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <cstdio>
 #include <ctime>
 
 namespace muster::capi {
 
 struct NextCalls {
+    int (*open)(const char*, int, ...);
+    int (*open64)(const char*, int, ...);
+    int (*openat)(int, const char*, int, ...);
+    int (*openat64)(int, const char*, int, ...);
+    int (*open_2)(const char*, int);
+    int (*openat_2)(int, const char*, int);
+    FILE* (*fopen)(const char*, const char*);
+    FILE* (*fopen64)(const char*, const char*);
     int (*close)(int);
     int (*fcntl)(int, int, ...);
     ssize_t (*read)(int, void*, size_t);

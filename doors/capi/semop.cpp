@@ -28,7 +28,7 @@ int operate_semaphores(int id, const sembuf* given, size_t count, const timespec
     timespec limit{};
     if (timeout != nullptr && !platform::fault_load(thread, limit, timeout)) return fail_sem(EFAULT);
     count &= 0xffffffffu;  // the kernel's parameter is an unsigned int
-    if (count > objects::kSemaphoreOpsMax) return fail_sem(E2BIG);
+    if (count > 1 && (count > objects::kSemaphoreOpsMax || count > operations_max())) return fail_sem(E2BIG);
     if (count < 1) return fail_sem(EINVAL);
     objects::SemaphoreOp ops[objects::kSemaphoreOpsMax];
     if (!platform::fault_copy(thread, ops, given, count * sizeof(sembuf))) return fail_sem(EFAULT);

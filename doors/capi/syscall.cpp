@@ -77,6 +77,12 @@ long call_mq_getsetattr(long queue, long next, long old, long, long) {
     return muster_mq_getsetattr(as<int>(queue), as<const mq_attr*>(next), as<mq_attr*>(old));
 }
 
+long call_openat(long directory, long path, long flags, long mode, long) {
+    return openat(as<int>(directory), as<const char*>(path), as<int>(flags), as<mode_t>(mode));
+}
+#ifdef SYS_open
+long call_open(long path, long flags, long mode, long, long) { return open(as<const char*>(path), as<int>(flags), as<mode_t>(mode)); }
+#endif
 long call_close(long descriptor, long, long, long, long) { return close(as<int>(descriptor)); }
 long call_dup(long original, long, long, long, long) { return capi::finish(capi::duplicate(as<int>(original))); }
 long call_dup2(long original, long wanted, long, long, long) {
@@ -128,6 +134,10 @@ constexpr Table make_table() {
     table.handlers[SYS_mq_timedreceive] = &call_mq_timedreceive;
     table.handlers[SYS_mq_notify] = &call_mq_notify;
     table.handlers[SYS_mq_getsetattr] = &call_mq_getsetattr;
+    table.handlers[SYS_openat] = &call_openat;
+#ifdef SYS_open
+    table.handlers[SYS_open] = &call_open;
+#endif
     table.handlers[SYS_close] = &call_close;
     table.handlers[SYS_dup] = &call_dup;
 #ifdef SYS_dup2

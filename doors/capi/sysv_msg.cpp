@@ -5,6 +5,15 @@ namespace muster::capi {
 
 constinit MessageTable message_table;
 
+void tell_pollers_of(objects::Queue& queue) {
+    queue.set_fifo_opener(
+        [](objects::Queue& polled) {
+            auto domain = process_domain(false);
+            return domain ? objects::open_fifo(**domain, polled, false) : -1;
+        },
+        false);
+}
+
 void unmap_queue(TypedQueue& queue) {
     queue.~TypedQueue();
     new (&queue) TypedQueue();
@@ -13,7 +22,7 @@ void unmap_queue(TypedQueue& queue) {
 std::uint64_t message_max() {
     objects::SysvLimits limits;
     if (auto domain = process_domain(false); domain) limits = objects::SysvLimits::of(**domain);
-    return limits.msgmax < kMessageBytesMax ? limits.msgmax : kMessageBytesMax;
+    return limits.msgmax < objects::kTypedMessageBytesMax ? limits.msgmax : objects::kTypedMessageBytesMax;
 }
 
 bool is_readable(platform::ThreadState& thread, const void* from, std::size_t bytes) {

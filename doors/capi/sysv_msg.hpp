@@ -20,8 +20,11 @@ inline int msg_errno(platform::Fault fault) {
     return fault.errno_value == EBADMSG ? EIDRM : fault.errno_value == ENOSPC ? ENOMEM : fault.errno_value;
 }
 
+// Somebody may poll the queue (muster::TypedQueue::fd()): his FIFO is opened when there is something to tell, and no longer.
+void tell_pollers_of(objects::Queue& queue);
 struct TypedQueue : objects::Queue {
     platform::Outcome<> open(const objects::SysvFile& file, const objects::SysvRegistry& registry) {
+        tell_pollers_of(*this);
         return objects::open_typed(*this, file, registry);
     }
 };
@@ -40,7 +43,6 @@ inline platform::Outcome<MessageTable::Hold> hold_messages(int id) {
 }
 
 // The longest message of queues made now: the domain's msgmax, as far as we go.
-inline constexpr std::uint64_t kMessageBytesMax = 16 << 20;
 std::uint64_t message_max();
 // Whether `bytes` can be read: a bad pointer is EFAULT before the identifier is looked at.
 bool is_readable(platform::ThreadState& thread, const void* from, std::size_t bytes);

@@ -1,4 +1,5 @@
 #include "sysv_sem.hpp"
+#include "objects/limits.hpp"
 #include "process_domain.hpp"
 
 namespace muster::capi {
@@ -8,6 +9,9 @@ constinit SetTable set_table;
 objects::ProcessLives process_lives;
 
 namespace {
+
+// The registry last used: to be asked without a system call.
+constinit std::atomic<objects::SysvRegistry*> last_registry{nullptr};
 
 // The undo of this process belongs to it, whatever program it executes: the end of this one has to be noticed as well.
 __attribute__((constructor)) void resume_lives() {
@@ -23,7 +27,22 @@ Outcome<objects::SysvRegistry*> semaphore_registry(bool create) {
     auto domain = process_domain(create);
     if (!domain) return domain.fault();
     process_lives.attach(**domain);
-    return process_registry(create);
+    auto names = process_registry(create);
+    if (names) last_registry.store(*names, std::memory_order_release);
+    return names;
+}
+
+std::uint32_t operations_max() {
+    objects::SysvRegistry* names = last_registry.load(std::memory_order_acquire);
+    if (names == nullptr) {
+        auto found = semaphore_registry(false);
+        if (!found) return objects::kSemaphoreOpsMax;
+        names = *found;
+    }
+    if (!names->semaphore_limits_set()) return objects::kSemaphoreOpsMax;
+    auto domain = process_domain(false);
+    const objects::LimitFile* limit = objects::find_limit_file("sem");
+    return domain && limit != nullptr ? static_cast<std::uint32_t>(objects::read_limit(**domain, *limit).number[2]) : objects::kSemaphoreOpsMax;
 }
 
 Outcome<SetHold> hold_set(int id) {

@@ -30,6 +30,8 @@ extern objects::ProcessLives process_lives;
 
 // The registry, with what remembers this process's undo made ready. Errors: as process_registry().
 platform::Outcome<objects::SysvRegistry*> semaphore_registry(bool create);
+// The domain's limit of operations in one call. No system call unless the domain has limits of its own for semaphores.
+std::uint32_t operations_max();
 // The set of that identifier. Errors: EINVAL there is none (any more), EACCES its file cannot be opened, ENOMEM, EMFILE.
 platform::Outcome<SetHold> hold_set(int id);
 

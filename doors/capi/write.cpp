@@ -1,10 +1,12 @@
 // write and its kin: nothing can be written to a queue's descriptor but messages by mq_send; without this the bytes
 // would go over the queue itself. SOURCE the kernel's queues: EINVAL, or EBADF if the descriptor is for reading alone.
+// What write puts into a limit of the domain is looked at before (proc_view.hpp).
 #include <sys/uio.h>
 #include <unistd.h>
 #include "descriptor_calls.hpp"
 #include "export.hpp"
 #include "next_calls.hpp"
+#include "proc_view.hpp"
 
 using namespace muster::capi;
 
@@ -22,6 +24,8 @@ inline long refusal(int descriptor) {
 
 MUSTER_EXPORT ssize_t write(int descriptor, const void* bytes, size_t length) {
     if (const long refused = refusal(descriptor); refused != 0) return finish(refused);
+    if (__builtin_expect(limits_are_written.load(std::memory_order_relaxed), 0))
+        if (const long done = write_limit(descriptor, bytes, length); done != kNoLimit) return finish(done);
     if (next_calls.write != nullptr) return next_calls.write(descriptor, bytes, length);
     return finish(muster::platform::system_call(SYS_write, descriptor, bytes, length));
 }

@@ -1,6 +1,7 @@
 #include "muster/domain.hpp"
 #include <cstdio>
 #include "implementation.hpp"
+#include "objects/sysv_registry.hpp"
 #include "platform/file.hpp"
 #include "platform/process.hpp"
 
@@ -47,7 +48,10 @@ const std::string& Domain::path() const { return implementation_->path; }
 
 Result<Limits> Domain::limits() const {
     const objects::DomainLimits limits = implementation_->domain.limits();
-    return Limits{limits.msg_default, limits.msgsize_default, limits.msg_max, limits.msgsize_max, limits.queues_max};
+    const objects::SysvLimits sysv = objects::SysvLimits::of(implementation_->domain);
+    return Limits{limits.msg_default, limits.msgsize_default, limits.msg_max, limits.msgsize_max, limits.queues_max,
+                  sysv.msgmni,        sysv.msgmax,            sysv.msgmnb,    sysv.semmsl,        sysv.semmns,
+                  sysv.semopm,        sysv.semmni,            sysv.shmmni,    sysv.shmmax,        sysv.shmall};
 }
 
 Result<> Domain::set_limit(std::string_view name, std::uint64_t value) const {

@@ -134,6 +134,19 @@ void describe_segment(ObjectInfo& info, cpp::SystemV& system, const objects::Sys
     if (data && platform::file_status(data->fd(), &bytes) == 0) info.bytes_allocated += static_cast<std::uint64_t>(bytes.st_blocks) * 512;
 }
 
+void describe_typed_queue(ObjectInfo& info, cpp::SystemV& system, const objects::SysvFile& file) {
+    const objects::TypedState state = objects::Queue::peek_state(file.file.fd());
+    info.messages = state.messages;
+    info.messages_max = state.bytes_max;  // as the kernel has it: as many messages as bytes
+    info.size_bytes = state.bytes;
+    info.bytes_max = state.bytes_max;
+    info.receivers_waiting = state.receivers_waiting;
+    info.senders_waiting = state.senders_waiting;
+    auto slots = system.registry.open_companion(SysvKind::msg, objects::sysv_index(file.id), O_PATH);
+    struct stat bytes {};
+    if (slots && platform::file_status(slots->fd(), &bytes) == 0) info.bytes_allocated += static_cast<std::uint64_t>(bytes.st_blocks) * 512;
+}
+
 // Of a System V object's file, opened.
 void describe(ObjectInfo& info, cpp::SystemV& system, SysvKind kind, const objects::SysvFile& file) {
     const objects::Permission permission = objects::Permission::of(file.header);
@@ -146,6 +159,7 @@ void describe(ObjectInfo& info, cpp::SystemV& system, SysvKind kind, const objec
     info.mode = permission.mode;
     info.size_bytes = 0;
     info.created = cpp::time_of_ns(file.header.created_ns);
+    if (kind == SysvKind::msg) describe_typed_queue(info, system, file);
     if (kind == SysvKind::sem) describe_set(info, system, file);
     if (kind == SysvKind::shm) describe_segment(info, system, file);
 }

@@ -6,6 +6,7 @@
 #include "muster/message_queue.hpp"
 #include "muster/segment.hpp"
 #include "muster/semaphore_set.hpp"
+#include "muster/typed_queue.hpp"
 
 namespace muster {
 using cpp::make_error;
@@ -54,18 +55,13 @@ Result<> remove_opened(const Domain& domain, objects::SysvKind kind, std::int32_
     return object.error();
 }
 
-// Message queues of System V are to be made, described and removed here once the engine for them is there.
-Result<> remove_typed_queue(const Domain&, std::int32_t identifier) {
-    return Error(ENOTSUP, cpp::object_name(objects::SysvKind::msg, Key::none(), identifier), "System V message queues are not in this build");
-}
-
 }  // namespace
 
 Result<> Domain::remove(ObjectKind kind, std::int32_t identifier) const {
     cpp::this_thread();
     if (kind == ObjectKind::semaphore_set) return remove_opened<SemaphoreSet>(*this, objects::SysvKind::sem, identifier);
     if (kind == ObjectKind::segment) return remove_opened<Segment>(*this, objects::SysvKind::shm, identifier);
-    if (kind == ObjectKind::typed_queue) return remove_typed_queue(*this, identifier);
+    if (kind == ObjectKind::typed_queue) return remove_opened<TypedQueue>(*this, objects::SysvKind::msg, identifier);
     return Error(EINVAL, std::string(to_string(kind)), "objects of this kind have no identifiers");
 }
 

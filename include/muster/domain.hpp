@@ -33,6 +33,7 @@ struct ObjectInfo {
     std::int32_t id = -1;                  // System V only
     std::int32_t key = 0;                  // System V only; 0 is IPC_PRIVATE
     std::uint64_t messages = 0, messages_max = 0, message_size_bytes_max = 0;  // queues
+    std::uint64_t bytes_max = 0;           // typed queues: how many bytes they hold at most; size_bytes are there now
     std::uint32_t receivers_waiting = 0, senders_waiting = 0;
     std::uint32_t semaphores = 0;          // how many a set has
     std::vector<std::uint32_t> values;     // the first 16 of them; the one of a named semaphore
@@ -53,8 +54,24 @@ struct Finding {
     bool repaired = false;
 };
 
+// The names that set_limit() takes stand behind.
 struct Limits {
-    std::uint64_t messages_default, message_size_bytes_default, messages_max, message_size_bytes_max, queues_max;
+    std::uint64_t messages_default;            // msg_default
+    std::uint64_t message_size_bytes_default;  // msgsize_default
+    std::uint64_t messages_max;                // msg_max
+    std::uint64_t message_size_bytes_max;      // msgsize_max
+    std::uint64_t queues_max;                  // queues_max
+    // System V
+    std::uint64_t typed_queues_max;            // msgmni
+    std::uint64_t typed_message_bytes_max;     // msgmax
+    std::uint64_t typed_queue_bytes_default;   // msgmnb
+    std::uint64_t semaphores_per_set_max;      // semmsl
+    std::uint64_t semaphores_max;              // semmns
+    std::uint64_t operations_per_call_max;     // semopm
+    std::uint64_t semaphore_sets_max;          // semmni
+    std::uint64_t segments_max;                // shmmni
+    std::uint64_t segment_bytes_max;           // shmmax
+    std::uint64_t segment_pages_max;           // shmall
 };
 
 class Domain {
@@ -105,7 +122,7 @@ public:
 
     // Values from the domain's limits/ files, or the built-in ones.
     Result<Limits> limits() const;
-    // Sets one of msg_default, msgsize_default, msg_max, msgsize_max, queues_max. Errors: EINVAL (no such limit, out of range).
+    // Sets one by its name, "msg_max" say. Errors: EINVAL (no such limit, out of range), EACCES (another user's domain).
     Result<> set_limit(std::string_view name, std::uint64_t value) const;
 
     // Removes the directory and every object in it. Processes that have objects open keep them.

@@ -131,13 +131,13 @@ Outcome<> Domain::remove(const char* name) const {
     return platform::done();
 }
 
-Outcome<> Domain::ensure_directory(const char* name) const {
+Outcome<> Domain::ensure_directory(const char* name, unsigned shared_mode) const {
     struct stat status;
     if (platform::file_status_at(directory(), name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
         if (S_ISDIR(status.st_mode)) return platform::done();
         return Fault{ENOTDIR, "something that is no directory stands in the domain's place for objects of this kind"};
     }
-    if (const int rc = make_whole_directory(directory(), name, shared_ ? 01777 : 0700); rc < 0) return Fault{-rc};
+    if (const int rc = make_whole_directory(directory(), name, shared_ ? shared_mode : 0700); rc < 0) return Fault{-rc};
     return platform::done();
 }
 
@@ -148,54 +148,6 @@ std::uint64_t Domain::count(const char* subdirectory) const {
         return true;
     });
     return entries;
-}
-
-namespace {
-struct NamedLimit {
-    const char* name;
-    std::uint64_t DomainLimits::*value;
-    std::uint64_t least, most;
-};
-constexpr NamedLimit kLimits[] = {
-    {"msg_default", &DomainLimits::msg_default, 1, 1'000'000},
-    {"msgsize_default", &DomainLimits::msgsize_default, 1, 16ull << 20},
-    {"msg_max", &DomainLimits::msg_max, 1, 1'000'000},
-    {"msgsize_max", &DomainLimits::msgsize_max, 1, 16ull << 20},
-    {"queues_max", &DomainLimits::queues_max, 0, 1'000'000},
-};
-}  // namespace
-
-DomainLimits Domain::limits() const {
-    DomainLimits limits;
-    File all(platform::open_at(directory(), "limits", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (all.fd() < 0) return limits;
-    for (const NamedLimit& limit : kLimits) {
-        File file(platform::open_at(all.fd(), limit.name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
-        if (file.fd() < 0) continue;
-        char text[32] = {};
-        const long got = platform::read_file(file.fd(), text, sizeof text - 1);
-        if (got <= 0 || text[0] < '0' || text[0] > '9') continue;
-        const std::uint64_t value = std::strtoull(text, nullptr, 10);
-        if (value >= limit.least && value <= limit.most) limits.*limit.value = value;
-    }
-    return limits;
-}
-
-Outcome<> Domain::set_limit(const Domain& domain, const char* name, std::uint64_t value) {
-    for (const NamedLimit& limit : kLimits) {
-        if (std::strcmp(limit.name, name) != 0) continue;
-        if (value < limit.least || value > limit.most) return Fault{EINVAL, "the value is outside what this limit takes"};
-        if (auto made = domain.ensure_directory("limits"); !made) return made;
-        char path[64], text[32];
-        std::snprintf(path, sizeof path, "limits/%s", name);
-        const int length = std::snprintf(text, sizeof text, "%llu\n", static_cast<unsigned long long>(value));
-        File file(platform::open_at(domain.directory(), path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
-        if (file.fd() < 0) return Fault{-file.fd()};
-        platform::change_mode(file.fd(), 0644);  // for all who use the domain, whatever the umask
-        const long put = platform::write_file(file.fd(), text, static_cast<std::size_t>(length));
-        return put == length ? platform::done() : Outcome<>(Fault{put < 0 ? static_cast<int>(-put) : ENOSPC});
-    }
-    return Fault{EINVAL, "there is no such limit: msg_default, msgsize_default, msg_max, msgsize_max, queues_max"};
 }
 
 }  // namespace muster::objects

@@ -3,7 +3,7 @@
 //
 //   domain/mq/NAME      POSIX message queues
 //   domain/poll/UUID    FIFOs of the queues that somebody polls
-//   domain/limits/NAME  limits that differ from the built-in ones, as decimal text
+//   domain/limits/NAME  limits that differ from the built-in ones (limits.hpp)
 //   domain/sysv, key, shm, sem   see docs/formats/domain.md
 //
 // Objects are built complete in a nameless file and then published by a link, which fails for the
@@ -54,13 +54,15 @@ public:
     platform::Outcome<> publish(int fd, const char* name) const;
     platform::Outcome<platform::File> open_object(const char* name, int flags = 0) const;
     platform::Outcome<> remove(const char* name) const;
-    // Makes the subdirectory if there is none.
-    platform::Outcome<> ensure_directory(const char* name) const;
+    // Makes the subdirectory if there is none; in a shared domain with that mode.
+    platform::Outcome<> ensure_directory(const char* name, unsigned shared_mode = 01777) const;
 
     // How many entries a subdirectory has.
     std::uint64_t count(const char* subdirectory) const;
 
+    // The limits of POSIX queues; those of System V are SysvLimits::of().
     DomainLimits limits() const;
+    // Sets one number by its name: "msg_max", "semopm". Errors: EINVAL no such limit, out of range; EACCES, ENOSPC.
     static platform::Outcome<> set_limit(const Domain& domain, const char* name, std::uint64_t value);
 
 private:

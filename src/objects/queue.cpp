@@ -72,7 +72,8 @@ Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
         if (auto looked = look_at_slots_file(slots_fd, geometry); !looked) return looked;
     }
     // One page, or three for deep queues, is all that an idle queue takes.
-    const std::uint64_t reserved = round_up(geometry.lanes_offset + (typed ? 0 : sizeof(LaneBlock)), kPage);
+    // (And the first actors of a typed one: whoever removes it is one.)
+    const std::uint64_t reserved = typed ? geometry.actors_offset + kPage : round_up(geometry.lanes_offset + sizeof(LaneBlock), kPage);
     auto mapping = memory::Mapping::create(fd, file_bytes, reserved, &mapping_damaged_, behind_bytes);
     if (!mapping) return mapping.fault();
     if (typed)
@@ -88,6 +89,7 @@ Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
     header_->geometry = geometry;
     if (typed) {
         header_->shared.bytes_max.store_relaxed(options.bytes_max);
+        header_->shared.actors_reserved.store_relaxed(kPage / sizeof(sync::Actor));
         header_->send.changed_s.store_relaxed(platform::realtime_s());
     } else {
         header_->shared.lanes_reserved.store_relaxed((1ull << ((reserved - round_up(geometry.lanes_offset - kPage + 1, kPage)) / kPage)) - 1);

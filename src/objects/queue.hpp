@@ -111,12 +111,22 @@ public:
     platform::Outcome<TypedState> typed_state(platform::ThreadState& thread);
     // The same from a file that need not be ours to map: a picture of a moment, zeroes if it cannot be read.
     static TypedState peek_state(int fd);
+    // Calls visit(context, sleeper) for everybody who sleeps here, in no order. Both locks are held meanwhile.
+    struct Sleeper {
+        std::uint32_t process_id, thread_id;
+        bool sends;
+        Selector selector;  // of a receiver of a typed queue
+        std::uint64_t ticket, since_ns;
+    };
+    using VisitSleeper = void (*)(void* context, const Sleeper& sleeper);
+    platform::Outcome<> look_at_sleepers(platform::ThreadState& thread, int fd, VisitSleeper visit, void* context);
     // Calls `change` with both locks held, everybody who sleeps having been told to ask again. `bytes_max` is stored if it succeeds.
     using Change = platform::Outcome<> (*)(void* context, memory::ObjectHeader& header);
     platform::Outcome<> change(platform::ThreadState& thread, Change change, void* context, std::uint64_t bytes_max);
     // The same for the removal, which `mark` commits. Errors: EIDRM somebody else was first.
     using Mark = void (*)(memory::ObjectHeader& header);
     platform::Outcome<> remove(platform::ThreadState& thread, Mark mark);
+    // SYNC queue.permission (acquire half).
     std::uint32_t permission_changes() const { return header_->shared.permission_changes.load_acquire(); }
     std::uint64_t bytes_max() const { return header_->shared.bytes_max.load_acquire(); }
 
@@ -145,7 +155,11 @@ public:
     bool polled() const { return (header_->shared.flags.load_acquire() & kQueuePolled) != 0; }
     // Opens the FIFO in this process when an operation finds that somebody polls; -1 if it cannot.
     using OpenFifo = int (*)(Queue&);
-    void set_fifo_opener(OpenFifo opener) { open_fifo_ = opener; }
+    // `keep`: what it opened stays open for next time; else it is closed after each use.
+    void set_fifo_opener(OpenFifo opener, bool keep = true) {
+        open_fifo_ = opener;
+        keeps_fifo_ = keep;
+    }
 
     // Registers this process. Errors: EBUSY another registration stands.
     platform::Outcome<> set_notify(platform::ThreadState& thread, int fd, const NotifyRequest& request);
@@ -280,6 +294,7 @@ private:
     std::uint32_t tokens_for(std::uint64_t messages) {
         return messages == 0 ? 0 : (typed_ ? !has_room(1) : messages >= messages_max_) ? 2 : 1;
     }
+    class FifoInUse;
     void set_tokens(std::uint32_t tokens);
     void resync_tokens();
     void make_edge();
@@ -323,6 +338,7 @@ private:
     std::atomic<int> fifo_{-1};
     std::atomic<std::uint32_t> receives_{0};  // of this process; now and then one looks for the dead
     OpenFifo open_fifo_ = nullptr;
+    bool keeps_fifo_ = true;
 
 public:
     ~Queue() = default;
@@ -331,12 +347,16 @@ public:
 // The typed queue that the registry found, with its second file. Errors: EBADMSG, EIDRM, EACCES, EMFILE.
 struct SysvFile;
 class SysvRegistry;
+inline constexpr std::uint64_t kTypedMessageBytesMax = 16 << 20;  // msgmax counts up to here
+struct SysvFound;
+// SOURCE msgget(2). `place(context)` gives the Queue in which a new one is made, null: ENOMEM. Errors: as SysvRegistry::get().
+class Domain;
+platform::Outcome<SysvFound> get_typed(const Domain& domain, SysvRegistry& registry, std::uint32_t key, int flags, Queue* (*place)(void* context), void* context);
 platform::Outcome<> open_typed(Queue& queue, const SysvFile& file, const SysvRegistry& registry, bool even_damaged = false);
 
 // Whether process `pid` holds a registration for notification on the queue behind `fd`.
 bool registration_stands(int fd, std::uint32_t pid);
 
-class Domain;
 // Takes away the name ("mq/jobs"); those who hold the queue keep it. Errors: ENOENT, EACCES.
 platform::Outcome<> remove_queue(const Domain& domain, const char* name);
 

@@ -42,6 +42,25 @@ Outcome<> Queue::peek(platform::ThreadState& thread, int fd, bool all, Visit vis
     return any ? platform::done() : Outcome<>(Fault{EAGAIN, "the queue is empty"});
 }
 
+Outcome<> Queue::look_at_sleepers(platform::ThreadState& thread, int fd, VisitSleeper visit, void* context) {
+    Acting me(*this, thread);
+    if (auto begun = me.begin(fd, ActorKind::keeper); !begun) return begun;
+    if (auto locked = me.lock_both(); !locked) return locked;
+    if (dead_actors()) reap_dead(fd);
+    const std::uint32_t high = header_->shared.actors_high.load_acquire();
+    for (std::uint32_t number = 0; number < high && number < actors_.count; ++number) {
+        const sync::Actor& sleeper = actor(number);
+        const sync::ActorState state = sync::state_of(sleeper.word.load_acquire());
+        if (sleeper.life.load_acquire() == 0 || (state != sync::ActorState::waiting && state != sync::ActorState::asleep)) continue;
+        const bool sends = sleeper.kind.load_acquire() == static_cast<std::uint32_t>(ActorKind::sender);
+        const auto kind = static_cast<Selector::Kind>(typed_ && !sends ? sleeper.selector_kind.load_relaxed() & kSelectorKindMask : 0);
+        visit(context, {sleeper.process_id.load_relaxed(), sleeper.thread_id.load_relaxed(), sends, {kind, sleeper.selector.load_relaxed()},
+                        sleeper.ticket.load_relaxed(), sleeper.since_ns.load_relaxed()});
+    }
+    me.unlock_both();
+    return platform::done();
+}
+
 namespace {
 
 // Counts findings and words them.

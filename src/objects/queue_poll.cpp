@@ -14,11 +14,26 @@ constexpr std::size_t kTokenBytes = 4096;  // a whole page: one token, one slot 
 const char token[kTokenBytes] = {};
 }  // namespace
 
+// The FIFO for as long as it is written to: this process's, or opened for the occasion where none is kept.
+class Queue::FifoInUse {
+public:
+    explicit FifoInUse(Queue& queue) : fd_(queue.fifo_.load(std::memory_order_acquire)) {
+        if (fd_ >= 0 || queue.open_fifo_ == nullptr) return;
+        fd_ = queue.open_fifo_(queue);
+        if (!queue.keeps_fifo_) passing_ = platform::File(fd_);
+    }
+    int fd() const { return fd_; }
+
+private:
+    int fd_;
+    platform::File passing_;
+};
+
 void Queue::set_tokens(std::uint32_t tokens) {
     std::uint32_t have = header_->shared.tokens.load_relaxed();
     if (have == tokens) return;
-    int fifo = fifo_.load(std::memory_order_acquire);
-    if (fifo < 0 && open_fifo_ != nullptr) fifo = open_fifo_(*this);
+    const FifoInUse in_use(*this);
+    const int fifo = in_use.fd();
     if (fifo < 0) return;  // no descriptor to be had: the next operation tries again
     int bytes = 0;  // what is really there: the FIFO forgets when nobody has it open, and the dead may not have noted theirs
     if (platform::system_call(SYS_ioctl, fifo, FIONREAD, &bytes) == 0) have = static_cast<std::uint32_t>(static_cast<std::size_t>(bytes) / kTokenBytes);
@@ -37,8 +52,10 @@ void Queue::set_tokens(std::uint32_t tokens) {
 
 // A message more or less beside those that stay: edge-triggered epoll tells of each, as for the kernel's queues.
 void Queue::make_edge() {
-    const int fifo = fifo_.load(std::memory_order_acquire);
-    if (fifo < 0 || header_->shared.tokens.load_relaxed() != 1) return;
+    if (header_->shared.tokens.load_relaxed() != 1) return;
+    const FifoInUse in_use(*this);
+    const int fifo = in_use.fd();
+    if (fifo < 0) return;
     char sink[kTokenBytes];
     header_->shared.tokens.store_release(~0u);
     if (platform::write_file(fifo, token, kTokenBytes) == static_cast<long>(kTokenBytes)) (void)platform::read_file(fifo, sink, kTokenBytes);

@@ -19,6 +19,8 @@ using sync::state_of;
 using sync::with_state;
 
 namespace {
+constexpr std::uint32_t kWorthGivingBack = 256;  // slots; what is less goes with the last mapping
+
 TypedState state_in(const QueueHeader& header) {
     TypedState state{};
     state.messages = header.sent.sent.load_relaxed() - header.received.freed.load_relaxed();  // relaxed: the caller has the locks, or guesses
@@ -127,6 +129,50 @@ void Queue::wake_all() {
     }
 }
 
+namespace {
+
+// More messages than msgmnb allows, so that msg_qbytes can be raised later; addresses, not memory.
+constexpr std::uint64_t kMessagesLeast = 32768;
+constexpr std::uint64_t kMessagesMost = 1 << 20;
+constexpr std::uint64_t kLongMessage = 64 << 10;
+constexpr std::uint64_t kLongMessagesMost = 4096;
+
+struct Making {
+    SysvLimits limits;
+    const SysvRegistry& registry;
+    std::uint32_t mode;
+    Queue* (*place)(void* context);
+    void* context;
+    platform::File slots;
+};
+
+Outcome<memory::ObjectHeader*> build(void* context, int fd) {
+    auto& making = *static_cast<Making*>(context);
+    Queue* queue = making.place(making.context);
+    if (queue == nullptr) return Fault{ENOMEM};
+    QueueOptions options{};
+    options.face = QueueFace::types;
+    options.bytes_max = making.limits.msgmnb;
+    options.message_bytes_max = std::clamp<std::uint64_t>(making.limits.msgmax, 1, kTypedMessageBytesMax);
+    options.messages_max = options.message_bytes_max > kLongMessage ? kLongMessagesMost : std::clamp(options.bytes_max, kMessagesLeast, kMessagesMost);
+    auto slots = making.registry.create_nameless();
+    if (!slots) return slots.fault();
+    making.slots = std::move(*slots);
+    if (const unsigned mode = SysvRegistry::companion_mode(SysvKind::msg, making.mode); mode != 0600)
+        if (const int rc = platform::change_mode(making.slots.fd(), mode); rc < 0) return Fault{-rc};
+    if (auto created = queue->create(fd, options, making.slots.fd()); !created) return created.fault();
+    queue->publish_ready();
+    return &queue->object();
+}
+
+}  // namespace
+
+Outcome<SysvFound> get_typed(const Domain& domain, SysvRegistry& registry, std::uint32_t key, int flags, Queue* (*place)(void* context), void* context) {
+    Making making{SysvLimits::of(domain), registry, static_cast<std::uint32_t>(flags) & 0777, place, context, {}};
+    const SysvMaker maker{&build, nullptr, [](void* given) { return static_cast<Making*>(given)->slots.fd(); }, &making};
+    return registry.get(SysvKind::msg, key, flags, making.limits.msgmni, maker);
+}
+
 Outcome<> open_typed(Queue& queue, const SysvFile& file, const SysvRegistry& registry, bool even_damaged) {
     auto slots = registry.open_companion(SysvKind::msg, sysv_index(file.id), O_RDWR);
     if (!slots) return slots.fault();
@@ -163,7 +209,7 @@ Outcome<> Queue::remove(platform::ThreadState& thread, Mark mark) {
     bool held = false;
     const std::uint32_t high = header_->shared.actors_high.load_acquire();
     for (std::uint32_t number = 0; !held && number < high && number < actors_.count; ++number) held = actor(number).slot.load_acquire() != 0;
-    if (!held) give_back(-1, slots_offset_, mapping_.bytes() - slots_offset_);
+    if (!held && header_->send.slots_reserved.load_relaxed() > kWorthGivingBack) give_back(-1, slots_offset_, mapping_.bytes() - slots_offset_);
     me.unlock_both();
     return platform::done();
 }

@@ -100,39 +100,6 @@ bool change_state(ObjectHeader& header, std::uint32_t from, std::uint32_t to) {
 
 }  // namespace
 
-SysvLimits SysvLimits::of(const Domain& domain) {
-    SysvLimits limits;
-    File all(platform::open_at(domain.directory(), "limits", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (all.fd() < 0) return limits;
-    struct Place {
-        const char* name;
-        std::uint64_t* values[4];
-    };
-    const Place places[] = {
-        {"msgmax", {&limits.msgmax}}, {"msgmnb", {&limits.msgmnb}},
-        {"msgmni", {&limits.msgmni}}, {"sem", {&limits.semmsl, &limits.semmns, &limits.semopm, &limits.semmni}},
-        {"shmmax", {&limits.shmmax}}, {"shmall", {&limits.shmall}},
-        {"shmmni", {&limits.shmmni}},
-    };
-    for (const Place& place : places) {
-        File file(platform::open_at(all.fd(), place.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-        if (file.fd() < 0) continue;
-        char text[128] = {};
-        if (platform::read_file(file.fd(), text, sizeof text - 1) <= 0) continue;
-        const char* at = text;
-        for (std::uint64_t* value : place.values) {
-            while (*at == ' ' || *at == '\t' || *at == '\n') ++at;
-            if (value == nullptr || *at < '0' || *at > '9') break;
-            char* end = nullptr;
-            const int kept = errno;
-            *value = std::strtoull(at, &end, 10);
-            errno = kept;
-            at = end;
-        }
-    }
-    return limits;
-}
-
 // ---- descriptors ----
 
 // SOURCE the kernel's calls need no descriptor: a process that has used up its own still makes and finds objects.

@@ -58,8 +58,7 @@ inline int sysv_id(const memory::ObjectHeader& header) {
                                 .load_relaxed());  // relaxed: written before its object was published
 }
 
-// Limits as /proc/sys/kernel shows them: text files in domain/limits of the same names, else the kernel's defaults.
-// "sem" holds four numbers: SEMMSL SEMMNS SEMOPM SEMMNI.
+// Limits as /proc/sys/kernel shows them: files in domain/limits (limits.hpp), else the kernel's defaults.
 struct SysvLimits {
     std::uint64_t msgmax = 8192;
     std::uint64_t msgmnb = 16384;
@@ -72,6 +71,11 @@ struct SysvLimits {
     std::uint64_t shmall = UINT64_MAX - (1ull << 24);
     std::uint64_t shmmni = 4096;
     static SysvLimits of(const Domain& domain);
+};
+
+struct SysvFound {
+    int id;
+    bool created;
 };
 
 // An object's file, opened and found to be the one asked for: for reading and writing if its mode allows that, else for reading
@@ -102,10 +106,7 @@ public:
     SysvRegistry(const SysvRegistry&) = delete;
     ~SysvRegistry();
 
-    struct Found {
-        int id;
-        bool created;
-    };
+    using Found = SysvFound;
     // SOURCE msgget(2), semget(2), shmget(2). `flags` as theirs: IPC_CREAT, IPC_EXCL and nine mode bits; key 0 is IPC_PRIVATE.
     // `objects_max` is the kind's limit of objects. Errors, in the kernel's order: ENOENT, EEXIST, what fits() says, EACCES
     // for an existing object; what build() says, ENOSPC for a new one. EMFILE, ENFILE, ENOMEM.
@@ -117,6 +118,11 @@ public:
     platform::Outcome<SysvFile> open_index(SysvKind kind, std::uint32_t index) const;
     // The companion of the object at `index`; the caller compares its inode. `flags` says the access mode.
     platform::Outcome<platform::File> open_companion(SysvKind kind, std::uint32_t index, int flags) const;
+
+    // Whether limits/sem may differ from the built-in numbers: two loads once the hints are mapped.
+    bool semaphore_limits_set();
+    // To be called by who made or changed limits/sem.
+    static void note_semaphore_limits(const Domain& domain);
 
     // The highest index in use, -1 if there is none; and how many are in use.
     int highest_index(SysvKind kind);

@@ -98,10 +98,25 @@ SysvRegistry::Hints* SysvRegistry::map_hints(SysvKind kind) {
     } else if (made->magic != kHintMagic) {
         return give_up();
     }
+    // After the publishing: who makes limits/sem looks for the hints afterwards, so one of us sees the other's file.
+    if (kind == SysvKind::sem && name_exists(domain_, "limits/sem")) made->limits_set.store_release(1);
     Hints* before = nullptr;
     if (place.mapped.compare_exchange_strong(before, made, std::memory_order_acq_rel)) return made;
     give_up();
     return before;
+}
+
+bool SysvRegistry::semaphore_limits_set() {
+    const Hints* known = hints(SysvKind::sem);
+    return known == nullptr || known->limits_set.load_relaxed() != 0;  // relaxed: who is told of a new limit finds it in the file
+}
+
+void SysvRegistry::note_semaphore_limits(const Domain& domain) {
+    const File file(platform::open_at(domain.directory(), hint_name(SysvKind::sem).text, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    std::uint64_t magic = 0;
+    if (platform::read_at(file.fd(), &magic, sizeof magic, 0) != sizeof magic || magic != kHintMagic) return;
+    const std::uint32_t set = 1;
+    platform::write_at(file.fd(), &set, sizeof set, offsetof(Hints, limits_set));
 }
 
 // SYNC-free on purpose: makers set the bit before and after they link, we look again after we cleared it.

@@ -9,7 +9,9 @@ namespace muster::objects {
 struct SysvRegistry::Hints {
     std::uint64_t magic;
     memory::ShmU64 cursor;  // sequence << 32 | the index after the last one given out
-    std::uint64_t reserved[6];
+    memory::ShmU32 limits_set;  // sem only: limits/sem was made
+    std::uint32_t reserved_word;
+    std::uint64_t reserved[5];
     memory::ShmU64 used[kSysvIndexes / 64];
     memory::ShmU64 marked[kSysvIndexes / 64];
 };

@@ -64,6 +64,9 @@ inline long read_at(int fd, void* buffer, std::size_t bytes, std::uint64_t offse
 }
 inline long read_file(int fd, void* buffer, std::size_t bytes) { return system_call(SYS_read, fd, buffer, bytes); }
 inline long write_file(int fd, const void* buffer, std::size_t bytes) { return system_call(SYS_write, fd, buffer, bytes); }
+inline long write_at(int fd, const void* buffer, std::size_t bytes, std::uint64_t offset) {
+    return system_call(SYS_pwrite64, fd, buffer, bytes, offset);
+}
 inline int make_directory(int directory, const char* path, unsigned mode) {
     return static_cast<int>(system_call(SYS_mkdirat, directory, path, mode));
 }
@@ -80,6 +83,10 @@ inline int link_file(int from_directory, const char* from, int directory, const 
 // Fails with -EEXIST rather than replace.
 inline int rename_new(int from_directory, const char* from, int directory, const char* to) {
     return static_cast<int>(system_call(SYS_renameat2, from_directory, from, directory, to, 1 /* RENAME_NOREPLACE */));
+}
+// Takes the place of what has the name already.
+inline int rename_over(int from_directory, const char* from, int directory, const char* to) {
+    return static_cast<int>(system_call(SYS_renameat2, from_directory, from, directory, to, 0));
 }
 inline int file_control(int fd, int command, long argument = 0) {
     return static_cast<int>(system_call(SYS_fcntl, fd, command, argument));
