@@ -1,4 +1,5 @@
 #include "arguments.hpp"
+#include <algorithm>
 #include <charconv>
 
 namespace muster::cli {
@@ -34,8 +35,16 @@ void translate_help(Arguments& arguments) {
 
 Arguments split_program(Arguments& arguments) {
     const std::size_t command = command_index(arguments);
-    if (command == arguments.size() || arguments[command] != "run") return {};
-    const std::size_t end = skip_options(arguments, command + 1);
+    if (command == arguments.size()) return {};
+    std::size_t end = arguments.size();
+    if (arguments[command] == "run") {
+        end = skip_options(arguments, command + 1);
+    } else if (arguments[command] == "sem") {
+        const std::size_t verb = skip_options(arguments, command + 1);
+        if (verb == arguments.size() || arguments[verb] != "hold") return {};
+        end = static_cast<std::size_t>(std::find(arguments.begin() + static_cast<std::ptrdiff_t>(verb), arguments.end(), "--") -
+                                       arguments.begin());
+    }
     if (end == arguments.size()) return {};
     const std::size_t program = arguments[end] == "--" ? end + 1 : end;
     Arguments rest(arguments.begin() + static_cast<std::ptrdiff_t>(program), arguments.end());

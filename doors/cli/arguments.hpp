@@ -13,8 +13,8 @@ std::size_t command_index(const Arguments& arguments);
 // `muster help send` is `muster send --help`.
 void translate_help(Arguments& arguments);
 
-// `muster run [options] PROGRAM ARG…`: from the program on everything is the program's, whatever it looks like.
-// Removes that part from `arguments` and returns it.
+// `muster run [options] PROGRAM ARG…`, `muster sem hold OBJECT [options] -- COMMAND ARG…`: from the program on, behind the "--"
+// of `sem hold`, everything is the program's, whatever it looks like. Removes that part from `arguments` and returns it.
 Arguments split_program(Arguments& arguments);
 
 // `muster send /q MESSAGE…`: messages are bytes, but CLI11 gives a meaning to "{}", "%%", "[a,b]", an empty argument, and names

@@ -10,6 +10,14 @@
 
 namespace muster::cli {
 
+// Under which heading `muster help` lists a command.
+inline std::string group_of(const std::string& name) {
+    if (name == "mk" || name == "ls" || name == "stat" || name == "rm") return "Objects of every kind";
+    if (name == "send" || name == "recv") return "Message queues";
+    if (name == "sem" || name == "shm") return "Semaphores, shared memory";
+    return name == "run" ? "Programs" : "Domains and their upkeep";
+}
+
 struct Registry {
     CLI::App& app;
     const Global& global;
@@ -17,6 +25,7 @@ struct Registry {
 
     CLI::App* add(const std::string& name, const std::string& about, const std::string& examples) {
         CLI::App* command = app.add_subcommand(name, about);
+        command->group(group_of(name));
         command->footer("Examples:\n" + examples +
                         "\n\n--domain DOMAIN and --json go with every command; `muster --help` tells more.");
         command->fallthrough();  // --domain and --json are understood behind the command's name as well
@@ -31,6 +40,9 @@ void add_recv(Registry& registry);
 void add_ls(Registry& registry);
 void add_stat(Registry& registry);
 void add_rm(Registry& registry);
+void add_sem(Registry& registry, const std::vector<std::string>& program);
+void add_shm(Registry& registry);
+void add_doctor(Registry& registry);
 void add_limits(Registry& registry);
 void add_gc(Registry& registry);
 void add_fsck(Registry& registry);

@@ -1,10 +1,9 @@
 // muster fsck: checks objects, mends what can be mended.
 #include <fmt/format.h>
-#include <algorithm>
 #include <memory>
 #include "command.hpp"
+#include "object_name.hpp"
 #include "report.hpp"
-#include "units.hpp"
 
 namespace muster::cli {
 namespace {
@@ -14,22 +13,11 @@ struct Options {
     bool repair = false;
 };
 
-// The file behind a name, so that findings about it can be told from others.
-std::string path_of(const Domain& domain, const std::string& name, const Global& global) {
-    for (const ObjectInfo& object : require(domain.list(), Doing::inspecting, global))
-        if (object.name == name && object.kind != ObjectKind::poll_fifo) return object.path;
-    throw explain(Error(ENOENT, name, ""), Doing::opening, global);
-}
-
 int fsck(const Options& options, const Global& global) {
-    if (!options.name.empty()) {
-        check_queue_name(options.name);
-        if (options.repair) fail(kUsage, "fsck: --repair mends the whole domain; leave the name away");
-    }
+    const ObjectName object = options.name.empty() ? ObjectName{} : parse_object_name(options.name);
     const Domain domain = open_domain(global);
-    const std::string path = options.name.empty() ? "" : path_of(domain, options.name, global);
-    std::vector<Finding> findings = require(domain.fsck(options.repair), Doing::inspecting, global);
-    if (!path.empty()) std::erase_if(findings, [&](const Finding& finding) { return finding.path != path; });
+    const std::string path = options.name.empty() ? "" : find_object(domain, object, global).path;
+    const std::vector<Finding> findings = require(domain.fsck(options.repair, path), Doing::inspecting, global);
     return print_findings(findings, global.json, "repaired", "damaged") == 0 ? kOk : kDamaged;
 }
 
@@ -37,12 +25,14 @@ int fsck(const Options& options, const Global& global) {
 
 void add_fsck(Registry& registry) {
     auto options = std::make_shared<Options>();
-    CLI::App* command = registry.add("fsck", "Check objects, and mend them",
-                                     "  muster fsck\n"
-                                     "  muster fsck /jobs\n"
-                                     "  muster fsck --repair\n"
-                                     "Ends with 0 if all is well or was mended, with 8 if damage is left.");
-    command->add_option("name", options->name, "Only this object")->type_name("/NAME");
+    CLI::App* command =
+        registry.add("fsck", "Check objects, and mend them",
+                     "  muster fsck\n"
+                     "  muster fsck sem:0x1234\n"
+                     "  muster fsck --repair /jobs\n"
+                     "Message queues are mended from their messages; of other kinds header and sizes are checked, and what is\n"
+                     "damaged can only be removed. Ends with 0 if all is well or was mended, with 8 if damage is left.");
+    command->add_option("name", options->name, "Only this object: /jobs, sem:0x1234, shm:id=5 …")->type_name("OBJECT");
     command->add_flag("--repair", options->repair, "Mend what can be mended");
     registry.actions.emplace_back(command, [options, &registry] { return fsck(*options, registry.global); });
 }

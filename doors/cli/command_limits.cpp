@@ -17,12 +17,22 @@ struct Limit {
     std::string_view meaning;
 };
 
-constexpr std::array<Limit, 5> kLimits{
+constexpr std::array<Limit, 15> kLimits{
     {{"msg_default", &Limits::messages_default, "messages a queue holds if nothing else is asked for"},
      {"msgsize_default", &Limits::message_size_bytes_default, "bytes a message may have if nothing else is asked for"},
      {"msg_max", &Limits::messages_max, "messages that may be asked for"},
      {"msgsize_max", &Limits::message_size_bytes_max, "bytes a message that may be asked for"},
-     {"queues_max", &Limits::queues_max, "queues in the domain"}}};
+     {"queues_max", &Limits::queues_max, "queues in the domain"},
+     {"msgmni", &Limits::typed_queues_max, "System V message queues in the domain"},
+     {"msgmax", &Limits::typed_message_bytes_max, "bytes a System V message may have"},
+     {"msgmnb", &Limits::typed_queue_bytes_default, "bytes a System V queue holds unless its msg_qbytes is changed"},
+     {"semmsl", &Limits::semaphores_per_set_max, "semaphores in a set"},
+     {"semmns", &Limits::semaphores_max, "semaphores in all sets"},
+     {"semopm", &Limits::operations_per_call_max, "operations in one semop"},
+     {"semmni", &Limits::semaphore_sets_max, "semaphore sets in the domain"},
+     {"shmmni", &Limits::segments_max, "segments of shared memory in the domain"},
+     {"shmmax", &Limits::segment_bytes_max, "bytes a segment may have"},
+     {"shmall", &Limits::segment_pages_max, "pages of 4096 bytes in all segments"}}};
 
 struct Assignment {
     std::string name;

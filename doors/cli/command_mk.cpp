@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <memory>
 #include "command.hpp"
+#include "mk_objects.hpp"
 #include "output.hpp"
 #include "queue_options.hpp"
 #include "report.hpp"
@@ -49,10 +50,15 @@ int make_queue(const Options& options, const Global& global) {
 }  // namespace
 
 void add_mk(Registry& registry) {
-    CLI::App* mk = registry.add("mk", "Make an object", "  muster mk mq /jobs --depth 1000 --message-size 64Ki");
+    CLI::App* mk = registry.add("mk", "Make an object",
+                                "  muster mk mq /jobs --depth 1000 --message-size 64Ki\n"
+                                "  muster mk sem 0x1234 --values 1            (a lock: one semaphore of value 1)\n"
+                                "  muster mk shm 0x1234 --size 1Mi\n"
+                                "  muster mk posix-shm /cache --size 1Mi\n"
+                                "Without a key, mk sem, mk shm and mk msg print how to name the new object, such as sem:id=5.");
     mk->require_subcommand(1);
     auto options = std::make_shared<Options>();
-    CLI::App* mq = mk->add_subcommand("mq", "Make a message queue");
+    CLI::App* mq = mk->add_subcommand("mq", "Make a POSIX message queue");
     mq->footer(
         "Examples:\n"
         "  muster mk mq /jobs\n"
@@ -63,6 +69,7 @@ void add_mk(Registry& registry) {
     options->shape.declare(*mq);
     mq->add_flag("--exist-ok", options->exist_ok, "Be content if there is one already");
     registry.actions.emplace_back(mq, [options, &registry] { return make_queue(*options, registry.global); });
+    add_mk_objects(registry, *mk);
 }
 
 }  // namespace muster::cli

@@ -36,7 +36,7 @@ struct Failure {
 int exit_code_of(int errno_value);
 
 // What was being done, since the same errno means different things to a sender and a receiver.
-enum class Doing { opening_domain, making, opening, sending, receiving, removing, inspecting };
+enum class Doing { opening_domain, making, opening, sending, receiving, operating, removing, inspecting };
 
 struct Global {
     std::string domain;  // --domain; empty: the default

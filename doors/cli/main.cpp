@@ -31,13 +31,16 @@ std::string sentence_of(const CLI::ParseError& wrong) {
     const std::string text = wrong.what();
     if (text == "A subcommand is required") return "a command is missing";
     if (text == "name is required") return "/NAME is missing";
+    if (text == "object is required") return "OBJECT is missing: sem:0x1234, shm:id=5 …";
     if (text.rfind("The following argument", 0) == 0) return "not understood: " + plain(text.substr(text.find(": ") + 2));
     return text;
 }
 
 int dispatch(Arguments arguments) {
-    CLI::App app("Unix interprocess communication in user space: queues that C programs, C++ programs and terminals share",
-                 "muster");
+    CLI::App app(
+        "Unix interprocess communication in user space: queues, semaphores and memory that C programs, C++ programs "
+        "and\nterminals share",
+        "muster");
     Global global;
     app.add_option(
            "--domain", global.domain,
@@ -53,8 +56,14 @@ int dispatch(Arguments arguments) {
     formatter->label("Subcommands", "Commands");
     app.formatter(formatter);
     app.footer(
+        "Objects are named the same everywhere:\n"
+        "  /jobs             a POSIX message queue             sem:0x1234   a semaphore set by its key\n"
+        "  posix-shm:/cache  POSIX shared memory               sem:id=5     the same by its identifier\n"
+        "  posix-sem:/lock   a POSIX named semaphore           shm:…  msg:… segments, System V queues likewise\n"
+        "\n"
         "Examples:\n"
         "  muster mk mq /jobs && muster send /jobs hello && muster recv /jobs\n"
+        "  muster mk sem 0x1234 --values 1 && muster sem hold sem:0x1234 -- make install\n"
         "  muster run stress-ng --mq 2 --timeout 5\n"
         "  tar c . | muster send --stream --create /pipe      and elsewhere      muster recv --stream --create /pipe | tar x\n"
         "\n"
@@ -65,17 +74,20 @@ int dispatch(Arguments arguments) {
     const Arguments program = split_program(arguments);
     protect_messages(arguments);
     Registry registry{app, global, {}};
-    add_run(registry, program);
-    add_mk(registry);
-    add_send(registry);
-    add_recv(registry);
+    add_mk(registry);  // in the order in which the help lists them
     add_ls(registry);
     add_stat(registry);
     add_rm(registry);
+    add_send(registry);
+    add_recv(registry);
+    add_sem(registry, program);
+    add_shm(registry);
+    add_run(registry, program);
+    add_domain(registry);
     add_limits(registry);
     add_gc(registry);
     add_fsck(registry);
-    add_domain(registry);
+    add_doctor(registry);
 
     if (arguments.empty()) {
         write_all(2, app.help());

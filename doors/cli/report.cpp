@@ -25,14 +25,33 @@ Json to_json(const ObjectInfo& object) {
               {"mode", octal(object.mode)},    {"owner", user_name(object.owner_uid)},
               {"owner_uid", object.owner_uid}, {"group", group_name(object.owner_gid)},
               {"owner_gid", object.owner_gid}};
-    if (object.kind == ObjectKind::typed_queue || object.kind == ObjectKind::semaphore_set || object.kind == ObjectKind::segment)
+    if (object.kind == ObjectKind::typed_queue || object.kind == ObjectKind::semaphore_set ||
+        object.kind == ObjectKind::segment) {
         json["key"] = object.key;
+        json["id"] = object.id;
+    }
     if (object.kind == ObjectKind::message_queue || object.kind == ObjectKind::typed_queue) {
         json["messages"] = object.messages;
         json["messages_max"] = object.messages_max;
-        json["message_size_bytes_max"] = object.message_size_bytes_max;
+        if (object.message_size_bytes_max != 0) json["message_size_bytes_max"] = object.message_size_bytes_max;
         json["receivers_waiting"] = object.receivers_waiting;
         json["senders_waiting"] = object.senders_waiting;
+    }
+    if (object.kind == ObjectKind::typed_queue) {
+        json["bytes"] = object.size_bytes;
+        json["bytes_max"] = object.bytes_max;
+    }
+    if (object.kind == ObjectKind::semaphore_set) {
+        json["semaphores"] = object.semaphores;
+        json["waiting"] = object.waiting;
+    }
+    if (object.kind == ObjectKind::semaphore_set || object.kind == ObjectKind::posix_semaphore) json["values"] = object.values;
+    if (object.kind == ObjectKind::segment || object.kind == ObjectKind::posix_shared_memory)
+        json["size_bytes"] = object.size_bytes;
+    if (object.kind == ObjectKind::segment) {
+        json["attachments"] = object.attachments;
+        json["removed_at_last_detach"] = object.removed_at_last_detach;
+        json["locked"] = object.locked;
     }
     json["bytes_allocated"] = object.bytes_allocated;
     json["created"] = time_to_json(object.created);

@@ -93,21 +93,48 @@ std::string base64(std::string_view bytes) {
     return out;
 }
 
-std::string hex_dump(std::string_view bytes) {
-    constexpr std::size_t kPerLine = 16;
-    std::string out;
-    for (std::size_t i = 0; i < bytes.size(); i += kPerLine) {
-        const std::string_view line = bytes.substr(i, kPerLine);
-        out += fmt::format("{:08x} ", i);
-        for (std::size_t k = 0; k < kPerLine; ++k) {
-            if (k % 8 == 0) out += ' ';
-            out += k < line.size() ? fmt::format("{:02x} ", static_cast<unsigned char>(line[k])) : "   ";
-        }
-        out += " |";
-        for (const char c : line) out += c >= 0x20 && c < 0x7f ? c : '.';
-        out += "|\n";
+namespace {
+
+constexpr std::size_t kPerLine = 16;
+
+std::string hex_line(std::uint64_t offset, std::string_view line) {
+    std::string out = fmt::format("{:08x} ", offset);
+    for (std::size_t k = 0; k < kPerLine; ++k) {
+        if (k % 8 == 0) out += ' ';
+        out += k < line.size() ? fmt::format("{:02x} ", static_cast<unsigned char>(line[k])) : "   ";
     }
+    out += " |";
+    for (const char c : line) out += c >= 0x20 && c < 0x7f ? c : '.';
+    return out + "|\n";
+}
+
+}  // namespace
+
+std::string hex_dump(std::string_view bytes) {
+    std::string out;
+    for (std::size_t i = 0; i < bytes.size(); i += kPerLine) out += hex_line(i, bytes.substr(i, kPerLine));
     return out + fmt::format("{:08x}\n", bytes.size());
+}
+
+std::string HexDump::add(std::string_view bytes) {
+    std::string out;
+    for (; !bytes.empty(); bytes.remove_prefix(std::min(kPerLine, bytes.size()))) {
+        const std::string_view line = bytes.substr(0, kPerLine);
+        if (line.size() == kPerLine && line == before_) {
+            if (!starred_) out += "*\n";
+            starred_ = true;
+        } else {
+            out += hex_line(offset_, line);
+            before_ = line;
+            starred_ = false;
+        }
+        offset_ += line.size();
+    }
+    return out;
+}
+
+std::string HexDump::end() const {
+    return fmt::format("{:08x}\n", offset_);
 }
 
 std::string rfc3339(Time time) {

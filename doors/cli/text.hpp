@@ -15,8 +15,21 @@ std::string escaped(std::string_view bytes);
 
 std::string base64(std::string_view bytes);
 
-// As `hexdump -C` shows it.
+// As `hexdump -C` shows it, without leaving out equal lines.
 std::string hex_dump(std::string_view bytes);
+
+// The same piece by piece, beginning at any offset; equal lines become a single "*".
+class HexDump {
+public:
+    explicit HexDump(std::uint64_t offset) : offset_(offset) {}
+    std::string add(std::string_view bytes);  // whole lines of 16 bytes, except in the last piece
+    std::string end() const;                  // the offset after the last byte
+
+private:
+    std::uint64_t offset_;
+    std::string before_;
+    bool starred_ = false;
+};
 
 using Time = std::chrono::system_clock::time_point;
 std::string rfc3339(Time time);     // "2031-02-03T04:05:06.789012Z"

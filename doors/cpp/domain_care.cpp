@@ -20,7 +20,11 @@ std::string uuid_name(const memory::ObjectHeader& object) {
     return std::string(name).substr(5);
 }
 
-std::string counted(std::uint64_t count, const char* one, const char* many) { return std::to_string(count) + " " + (count == 1 ? one : many); }
+std::string counted(std::uint64_t count, const char* one, const char* many) {
+    return std::to_string(count) + " " + (count == 1 ? one : many);
+}
+
+constexpr const char* kDeadInside = "threads died in the middle of an operation; what they held can be released";
 
 // ---- gc ----
 
@@ -58,8 +62,7 @@ private:
             if (!file || !queue.open(file->fd())) continue;  // fsck's business
             live_queues_.push_back(uuid_name(queue.object()));
             if (!queue.has_dead()) continue;
-            tell("mq/" + name, "threads died in the middle of an operation; what they held can be released", 0,
-                 [&] { return static_cast<bool>(queue.recover(cpp::this_thread(), file->fd())); });
+            tell("mq/" + name, kDeadInside, 0, [&] { return static_cast<bool>(queue.recover(cpp::this_thread(), file->fd())); });
         }
     }
 
@@ -70,9 +73,11 @@ private:
             if (needed) continue;
             // Whoever polls an unlinked queue still has its FIFO open.
             const std::string path = "poll/" + name;
-            platform::File probe(platform::open_at(core_.directory(), path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
+            platform::File probe(
+                platform::open_at(core_.directory(), path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
             if (probe.fd() != -ENXIO) continue;
-            tell(path, "the FIFO of a queue that is gone, and nobody has it open", 0, [&] { return static_cast<bool>(core_.remove(path.c_str())); });
+            tell(path, "the FIFO of a queue that is gone, and nobody has it open", 0,
+                 [&] { return static_cast<bool>(core_.remove(path.c_str())); });
         }
     }
 
@@ -83,14 +88,28 @@ private:
             const Place judged = registry.judge_place(place.kind, place.index);
             ObjectInfo file_info;
             cpp::fill_from_file(file_info, domain_, place.path);
-            const auto clear = [&] { return registry.clear_leftover(place.kind, place.index) || registry.judge_place(place.kind, place.index) == Place::live; };
-            if (judged == Place::removed) tell(place.path, "the name of a removed object: whoever removed it died, or was not allowed to", file_info.bytes_allocated, clear);
-            else if (judged == Place::abandoned) tell(place.path, "half made: its maker died. It is finished if its key is in place already, else removed", file_info.bytes_allocated, clear);
+            const auto clear = [&] {
+                return registry.clear_leftover(place.kind, place.index) ||
+                       registry.judge_place(place.kind, place.index) == Place::live;
+            };
+            if (judged == Place::removed)
+                tell(place.path, "the name of a removed object: whoever removed it died, or was not allowed to",
+                     file_info.bytes_allocated, clear);
+            else if (judged == Place::abandoned)
+                tell(place.path, "half made: its maker died. It is finished if its key is in place already, else removed",
+                     file_info.bytes_allocated, clear);
             if (judged != Place::live) continue;
             auto file = registry.open_index(place.kind, place.index);
+            if (file && place.kind == SysvKind::msg) typed_queue(place.path, *file);
             if (file && place.kind == SysvKind::sem) semaphore_set(place.path, *file);
             if (file && place.kind == SysvKind::shm) segment(place.path, *file);
         }
+    }
+
+    void typed_queue(const std::string& path, const objects::SysvFile& file) {
+        objects::Queue queue;
+        if (!objects::open_typed(queue, file, cpp::system_v(domain_).registry) || !queue.has_dead()) return;
+        tell(path, kDeadInside, 0, [&] { return static_cast<bool>(queue.recover(cpp::this_thread(), -1)); });
     }
 
     void semaphore_set(const std::string& path, const objects::SysvFile& file) {
@@ -100,8 +119,11 @@ private:
         auto remains = set.remains(cpp::this_thread(), lives);
         if (!remains || (remains->holders == 0 && remains->sleepers == 0)) return;
         std::string what;
-        if (remains->holders != 0) what = counted(remains->holders, "process", "processes") + " ended while holding, and what they took with undo is not given back yet";
-        if (remains->sleepers != 0) what += (what.empty() ? "" : "; ") + counted(remains->sleepers, "thread", "threads") + " died asleep here";
+        if (remains->holders != 0)
+            what = counted(remains->holders, "process", "processes") +
+                   " ended while holding, and what they took with undo is not given back yet";
+        if (remains->sleepers != 0)
+            what += (what.empty() ? "" : "; ") + counted(remains->sleepers, "thread", "threads") + " died asleep here";
         tell(path, std::move(what), 0, [&] { return static_cast<bool>(set.settle(cpp::this_thread(), lives)); });
     }
 
@@ -115,15 +137,24 @@ private:
         };
         if ((status->flags & objects::kSegmentDestroy) != 0 && status->attachments == 0) {
             tell(path, "removed, and the last process that had it attached was killed", status->size_bytes, [&] {
-                return act([&](objects::Segment& segment) { return segment.bury_if_deserted(cpp::this_thread(), watch, cpp::system_v(domain_).registry); });
+                return act([&](objects::Segment& segment) {
+                    return segment.bury_if_deserted(cpp::this_thread(), watch, cpp::system_v(domain_).registry);
+                });
             });
             return;
         }
         std::uint64_t dead = 0;
-        const auto count = [](void* sum, const objects::Segment::User& user) { *static_cast<std::uint64_t*>(sum) += user.alive ? 0 : 1; };
+        const auto count = [](void* sum, const objects::Segment::User& user) {
+            *static_cast<std::uint64_t*>(sum) += user.alive ? 0 : 1;
+        };
         if (!objects::Segment::look(file, watch, count, &dead) || dead == 0) return;
-        tell(path, counted(dead, "process", "processes") + " ended with the segment attached; they are not counted any more, but still listed", 0,
-             [&] { return act([&](objects::Segment& segment) { return static_cast<bool>(segment.status(cpp::this_thread(), watch)); }); });
+        tell(path,
+             counted(dead, "process", "processes") +
+                 " ended with the segment attached; they are not counted any more, but still listed",
+             0, [&] {
+                 return act(
+                     [&](objects::Segment& segment) { return static_cast<bool>(segment.status(cpp::this_thread(), watch)); });
+             });
     }
 
     void keys() {
@@ -143,7 +174,9 @@ private:
         objects::ProcessLives& lives = cpp::system_v(domain_).lives;
         if (!lives.open(false)) return;
         if (const std::uint32_t dead = lives.dead_slots(false); dead != 0)
-            tell("lives", counted(dead, "process that used undo has", "processes that used undo have") + " ended; their entries are free for others",
+            tell("lives",
+                 counted(dead, "process that used undo has", "processes that used undo have") +
+                     " ended; their entries are free for others",
                  0, [&] { return lives.dead_slots(true) != 0; });
     }
 
@@ -202,24 +235,32 @@ private:
     };
 
     void queue(const std::string& name) {
-        const std::string path = domain_.path() + "/" + name;
-        platform::ThreadState& thread = cpp::this_thread();
         ObjectInfo file_info;
         if (!cpp::fill_from_file(file_info, domain_, name)) return;
         const std::uint64_t bytes = file_info.bytes_allocated;
         auto file = core_.open_object(name.c_str());
-        if (!file) return tell(name, file.fault().errno_value == EACCES ? "this user may not look into it" : "not a file that can be opened; no queue", bytes);
+        if (!file)
+            return tell(
+                name,
+                file.fault().errno_value == EACCES ? "this user may not look into it" : "not a file that can be opened; no queue",
+                bytes);
         objects::Queue queue;
         if (auto opened = queue.open(file->fd(), true); !opened) return tell(name, cpp::reason(opened.fault()), bytes);
-        Appender findings{&found_, path, false};
+        opened_queue(name, queue, file->fd(), bytes);
+    }
+
+    // Of either kind; `fd` is -1 for a typed one.
+    void opened_queue(const std::string& name, objects::Queue& queue, int fd, std::uint64_t bytes) {
+        platform::ThreadState& thread = cpp::this_thread();
+        Appender findings{&found_, domain_.path() + "/" + name, false};
         const std::size_t before = found_.size();
         const bool marked = queue.marked_damaged();
         if (marked) tell(name, "an operation found the queue damaged; since then every call says so", bytes);
-        if (auto checked = queue.check(thread, file->fd(), &Appender::add, &findings); !checked && !marked)
+        if (auto checked = queue.check(thread, fd, &Appender::add, &findings); !checked && !marked)
             tell(name, checked.fault().rule != nullptr ? checked.fault().rule : "it cannot be checked", bytes);
         if (!repair_ || found_.size() == before) return;
-        Appender dropped{&found_, path, true};
-        if (queue.repair(thread, file->fd(), &Appender::add, &dropped))
+        Appender dropped{&found_, domain_.path() + "/" + name, true};
+        if (queue.repair(thread, fd, &Appender::add, &dropped))
             for (std::size_t at = before; at < found_.size(); ++at) found_[at].repaired = true;
     }
 
@@ -231,14 +272,22 @@ private:
             ObjectInfo file_info;
             if (!cpp::fill_from_file(file_info, domain_, place.path)) continue;
             const Place judged = registry.judge_place(place.kind, place.index);
-            if (judged == Place::foreign) tell(place.path, "no object of a format that this version knows", file_info.bytes_allocated);
+            if (judged == Place::foreign)
+                tell(place.path, "no object of a format that this version knows", file_info.bytes_allocated);
             if (judged == Place::closed) tell(place.path, "this user may not look into it");
             if (judged != Place::live) continue;
             auto file = registry.open_index(place.kind, place.index);
             if (!file) continue;
-            if (place.kind == SysvKind::sem) {
+            if (place.kind == SysvKind::msg) {
+                objects::Queue queue;
+                if (auto opened = objects::open_typed(queue, *file, registry, true); !opened)
+                    tell(place.path, cpp::reason(opened.fault()), file_info.bytes_allocated);
+                else
+                    opened_queue(place.path, queue, -1, file_info.bytes_allocated);
+            } else if (place.kind == SysvKind::sem) {
                 objects::SemaphoreSet set;
-                if (auto opened = set.open(file->file.fd()); !opened) tell(place.path, cpp::reason(opened.fault()), file_info.bytes_allocated);
+                if (auto opened = set.open(file->file.fd()); !opened)
+                    tell(place.path, cpp::reason(opened.fault()), file_info.bytes_allocated);
             } else if (place.kind == SysvKind::shm) {
                 segment(place, *file, file_info.bytes_allocated);
             }
@@ -251,9 +300,13 @@ private:
         if (!status) return tell(place.path, cpp::reason(status.fault()), bytes);
         auto data = cpp::system_v(domain_).registry.open_companion(SysvKind::shm, place.index, O_PATH);
         struct stat data_status {};
-        if (!data || platform::file_status(data->fd(), &data_status) < 0) return tell(place.path, "its bytes are gone: the file " + place.path + ".data is missing", bytes);
+        if (!data || platform::file_status(data->fd(), &data_status) < 0)
+            return tell(place.path, "its bytes are gone: the file " + place.path + ".data is missing", bytes);
         if (static_cast<std::uint64_t>(data_status.st_size) < status->size_bytes)
-            tell(place.path, "its bytes were cut short: " + std::to_string(data_status.st_size) + " of " + std::to_string(status->size_bytes) + " are left", bytes);
+            tell(place.path,
+                 "its bytes were cut short: " + std::to_string(data_status.st_size) + " of " +
+                     std::to_string(status->size_bytes) + " are left",
+                 bytes);
     }
 
     void keys() {
@@ -269,19 +322,23 @@ private:
     void named_semaphore(const std::string& name) {
         ObjectInfo info;
         if (!cpp::fill_from_file(info, domain_, name)) return;
-        if (info.size_bytes < sizeof(sem_t)) return tell(name, "too short for a semaphore of this machine's C library", info.bytes_allocated);
+        if (info.size_bytes < sizeof(sem_t))
+            return tell(name, "too short for a semaphore of this machine's C library", info.bytes_allocated);
         sem_t copy;
         int value = 0;
-        const platform::File file(platform::open_at(core_.directory(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+        const platform::File file(
+            platform::open_at(core_.directory(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
         if (file.fd() < 0) return;
-        if (platform::read_at(file.fd(), &copy, sizeof copy, 0) == static_cast<long>(sizeof copy) && ::sem_getvalue(&copy, &value) == 0 && value < 0)
+        if (platform::read_at(file.fd(), &copy, sizeof copy, 0) == static_cast<long>(sizeof copy) &&
+            ::sem_getvalue(&copy, &value) == 0 && value < 0)
             tell(name, "its value is none that a semaphore can have", info.bytes_allocated);
     }
 
     // Its bytes are the programs'; that it is a plain file is all there is to check.
     void shared_memory(const std::string& name) {
         struct stat status {};
-        if (platform::file_status_at(core_.directory(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(status.st_mode))
+        if (platform::file_status_at(core_.directory(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            !S_ISREG(status.st_mode))
             tell(name, "no plain file; shm_open would not open it");
     }
 

@@ -204,7 +204,8 @@ void list_posix(std::vector<ObjectInfo>& all, const Domain& domain) {
         const platform::File file(platform::open_at(core.directory(), ("sem/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
         int value = 0;
         if (file.fd() < 0) info.problem = std::strerror(-file.fd());
-        else if (platform::read_at(file.fd(), &copy, sizeof copy, 0) != static_cast<long>(sizeof copy)) info.problem = "the file is too short for a semaphore";
+        else if (platform::read_at(file.fd(), &copy, sizeof copy, 0) != static_cast<long>(sizeof copy))
+            info.problem = "the file is too short for a semaphore";
         else if (::sem_getvalue(&copy, &value) == 0) info.values = {static_cast<std::uint32_t>(value)};
         all.push_back(std::move(info));
     }

@@ -20,12 +20,15 @@ Result<std::string> posix_path(ObjectKind kind, std::string_view name) {
     const std::size_t most = semaphore ? 251 : 255;  // SOURCE sem_overview(7): glibc puts "sem." before it
     if (name.size() < 2 || name[0] != '/' || name.find('/', 1) != name.npos || name.find('\0') != name.npos || name == "/." || name == "/..")
         return Error(EINVAL, shown, "a name is a slash and at least one byte, without another slash, and not \"/.\" or \"/..\"");
-    if (name.size() - 1 > most) return Error(ENAMETOOLONG, shown.substr(0, 40) + "...", semaphore ? "a semaphore's name has at most 251 bytes after its slash" : "a name has at most 255 bytes after its slash");
+    if (name.size() - 1 > most)
+        return Error(ENAMETOOLONG, shown.substr(0, 40) + "...",
+                     semaphore ? "a semaphore's name has at most 251 bytes after its slash" : "a name has at most 255 bytes after its slash");
     return (semaphore ? "sem/" : "shm/") + std::string(name.substr(1));
 }
 
 // A plain file of that many zeroes, or with those contents, complete before it has its name.
-Result<> create_file(const Domain& domain, ObjectKind kind, std::string_view name, std::uint64_t size_bytes, std::uint32_t mode, const void* contents) {
+Result<> create_file(const Domain& domain, ObjectKind kind, std::string_view name, std::uint64_t size_bytes, std::uint32_t mode,
+                     const void* contents) {
     const auto path = posix_path(kind, name);
     if (!path) return path.error();
     const std::string shown = std::string(to_string(kind)) + ":" + std::string(name);
@@ -38,7 +41,8 @@ Result<> create_file(const Domain& domain, ObjectKind kind, std::string_view nam
     if (rc == 0 && size_bytes != 0) rc = platform::reserve_bytes(file.fd(), 0, size_bytes);
     if (rc == 0 && contents != nullptr && platform::write_file(file.fd(), contents, size_bytes) != static_cast<long>(size_bytes)) rc = -EIO;
     if (rc == 0) rc = platform::change_mode(file.fd(), mode & 0777);
-    if (rc < 0) return make_error(-rc, shown, rc == -ENOSPC ? "the domain's file system has no room for it" : "its file cannot be made as it should be");
+    if (rc < 0)
+        return make_error(-rc, shown, rc == -ENOSPC ? "the domain's file system has no room for it" : "its file cannot be made as it should be");
     if (auto published = core.publish(file.fd(), path->c_str()); !published) return make_error(published.fault(), shown);
     return ok();
 }

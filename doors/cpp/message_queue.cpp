@@ -265,6 +265,25 @@ Result<QueueStatus> MessageQueue::status() const {
     return status;
 }
 
+Result<std::vector<QueueWaiter>> MessageQueue::waiters() const {
+    struct Seen {
+        std::vector<objects::Queue::Sleeper> sleepers;
+        static void add(void* context, const objects::Queue::Sleeper& sleeper) {
+            auto& list = static_cast<Seen*>(context)->sleepers;
+            if (list.size() < list.capacity()) list.push_back(sleeper);
+        }
+    } seen;
+    seen.sleepers.reserve(4096);  // filled while the queue is locked, when nothing may be allocated
+    auto looked = implementation_->queue.look_at_sleepers(this_thread(), implementation_->file.fd(), &Seen::add, &seen);
+    if (!looked) return explain(looked.fault(), implementation_->name);
+    std::sort(seen.sleepers.begin(), seen.sleepers.end(), [](const auto& a, const auto& b) { return a.ticket < b.ticket; });
+    std::vector<QueueWaiter> waiters;
+    for (const auto& sleeper : seen.sleepers)
+        waiters.push_back({static_cast<std::int32_t>(sleeper.process_id), static_cast<std::int32_t>(sleeper.thread_id), sleeper.sends,
+                           std::chrono::system_clock::time_point(std::chrono::nanoseconds(sleeper.since_ns))});
+    return waiters;
+}
+
 std::size_t MessageQueue::message_size_bytes_max() const { return implementation_->queue.message_bytes_max(); }
 const std::string& MessageQueue::name() const { return implementation_->name; }
 

@@ -16,8 +16,12 @@ using platform::Outcome;
 
 struct SemaphoreSet::Implementation {
     Implementation(const Domain& its_domain, std::unique_ptr<objects::SemaphoreSet> mapped, std::int32_t identifier)
-        : system(cpp::system_v(its_domain)), domain(its_domain), set(std::move(mapped)), id(identifier),
-          key(static_cast<std::int32_t>(set->object().key.load_relaxed())), name(cpp::object_name(SysvKind::sem, key, id)) {}
+        : system(cpp::system_v(its_domain)),
+          domain(its_domain),
+          set(std::move(mapped)),
+          id(identifier),
+          key(static_cast<std::int32_t>(set->object().key.load_relaxed())),
+          name(cpp::object_name(SysvKind::sem, key, id)) {}
 
     // What this user may do, asked anew when the owner has changed it.
     bool allows(std::uint32_t wanted) {
@@ -58,8 +62,8 @@ std::uint64_t used_semaphores(objects::SysvRegistry& registry) {
     for (int index = registry.highest_index(SysvKind::sem); index >= 0; --index) {
         auto opened = registry.open_index(SysvKind::sem, static_cast<std::uint32_t>(index));
         std::uint32_t semaphores = 0;
-        if (opened && platform::read_at(opened->file.fd(), &semaphores, sizeof semaphores, offsetof(objects::SemaphoreHeader, semaphores)) ==
-                          static_cast<long>(sizeof semaphores))
+        if (opened && platform::read_at(opened->file.fd(), &semaphores, sizeof semaphores,
+                                        offsetof(objects::SemaphoreHeader, semaphores)) == static_cast<long>(sizeof semaphores))
             used += semaphores;
     }
     return used;
@@ -67,7 +71,8 @@ std::uint64_t used_semaphores(objects::SysvRegistry& registry) {
 
 Outcome<memory::ObjectHeader*> build(void* context, int fd) {
     auto& making = *static_cast<Making*>(context);
-    if (making.limits.semmns < objects::SysvLimits{}.semmns && used_semaphores(making.registry) + making.values.size() > making.limits.semmns)
+    if (making.limits.semmns < objects::SysvLimits{}.semmns &&
+        used_semaphores(making.registry) + making.values.size() > making.limits.semmns)
         return Fault{ENOSPC, "the domain's limit of semaphores in all sets is reached (limits/sem)"};
     making.set = std::make_unique<objects::SemaphoreSet>();
     if (auto created = making.set->create(fd, static_cast<std::uint32_t>(making.values.size()), making.values.data()); !created)
@@ -99,13 +104,15 @@ SemaphoreSet::~SemaphoreSet() = default;
 
 // ---- making and opening ----
 
-Result<SemaphoreSet> SemaphoreSet::create(const Domain& domain, Key key, std::span<const std::uint16_t> values, const SemaphoreSetOptions& options) {
+Result<SemaphoreSet> SemaphoreSet::create(const Domain& domain, Key key, std::span<const std::uint16_t> values,
+                                          const SemaphoreSetOptions& options) {
     this_thread();
     const std::string shown = key.is_none() ? "sem" : cpp::object_name(SysvKind::sem, key, 0);
     cpp::SystemV& system = cpp::system_v(domain);
     Making making{values, system.registry, objects::SysvLimits::of(system.domain->domain), {}};
     if (values.empty() || values.size() > making.limits.semmsl || values.size() > 65535)
-        return Error(EINVAL, shown, "a set has at least one semaphore and at most as many as the domain's limit allows (limits/sem, 32000)");
+        return Error(EINVAL, shown,
+                     "a set has at least one semaphore and at most as many as the domain's limit allows (limits/sem, 32000)");
     for (const std::uint16_t value : values)
         if (value > kValueMax) return Error(ERANGE, shown, "a semaphore's value is 0 to 32767");
     const int flags = IPC_CREAT | IPC_EXCL | static_cast<int>(options.mode & 0777);
@@ -123,7 +130,8 @@ Result<SemaphoreSet> SemaphoreSet::open(const Domain& domain, std::int32_t ident
     auto set = std::make_unique<objects::SemaphoreSet>();
     if (auto opened = set->open(file->file.fd()); !opened) return cpp::explain(opened.fault(), shown, "semaphore set");
     auto self = std::make_shared<Implementation>(domain, std::move(set), identifier);
-    if (!self->allows(kMayRead) && !self->allows(kMayWrite) && !self->set->permission().owned_by_us()) return self->error({EACCES});
+    if (!self->allows(kMayRead) && !self->allows(kMayWrite) && !self->set->permission().owned_by_us())
+        return self->error({EACCES});
     return SemaphoreSet(std::move(self));
 }
 
@@ -135,7 +143,8 @@ Result<SemaphoreSet> SemaphoreSet::open(const Domain& domain, Key key) {
         auto found = cpp::system_v(domain).registry.get(SysvKind::sem, static_cast<std::uint32_t>(key.value()), 0, 0, {});
         if (!found) return cpp::explain(found.fault(), shown, "semaphore set");
         auto opened = open(domain, found->id);
-        if (opened || !(opened.error() == ENOENT)) return opened;
+        if (opened) return opened;
+        if (!(opened.error() == ENOENT)) return Error(opened.error().errno_value(), shown, opened.error().hint());
     }
     return cpp::explain(kNone, shown, "semaphore set");
 }
@@ -145,17 +154,26 @@ Result<SemaphoreSet> SemaphoreSet::open_or_create(const Domain& domain, Key key,
     if (key.is_none()) return create(domain, key, values, options);
     for (;;) {  // somebody may make or remove it between our two tries
         auto opened = open(domain, key);
-        if (opened && opened->size() < values.size()) return Error(EINVAL, opened->name(), "the existing set has fewer semaphores");
+        if (opened && opened->size() < values.size())
+            return Error(EINVAL, opened->name(), "the existing set has fewer semaphores");
         if (opened || !(opened.error() == ENOENT)) return opened;
         auto made = create(domain, key, values, options);
         if (made || !(made.error() == EEXIST)) return made;
     }
 }
 
-std::uint32_t SemaphoreSet::size() const { return implementation_->set->size(); }
-std::int32_t SemaphoreSet::identifier() const { return implementation_->id; }
-Key SemaphoreSet::key() const { return implementation_->key; }
-const std::string& SemaphoreSet::name() const { return implementation_->name; }
+std::uint32_t SemaphoreSet::size() const {
+    return implementation_->set->size();
+}
+std::int32_t SemaphoreSet::identifier() const {
+    return implementation_->id;
+}
+Key SemaphoreSet::key() const {
+    return implementation_->key;
+}
+const std::string& SemaphoreSet::name() const {
+    return implementation_->name;
+}
 
 // ---- operations ----
 
@@ -168,14 +186,16 @@ Result<> SemaphoreSet::operate(std::span<const SemaphoreOperation> operations, D
     bool alters = false, undo = false;
     for (std::size_t i = 0; i < operations.size(); ++i) {
         const SemaphoreOperation& wanted = operations[i];
-        if (wanted.number >= self.set->size()) return self.error({EINVAL, "the set has no semaphore of that number; they count from 0"});
+        if (wanted.number >= self.set->size())
+            return self.error({EINVAL, "the set has no semaphore of that number; they count from 0"});
         ops[i] = {wanted.number, wanted.amount, static_cast<std::int16_t>(wanted.undo ? 0x1000 : 0)};
         alters = alters || wanted.amount != 0;
         undo = undo || wanted.undo;
     }
     if (!self.allows(alters ? kMayWrite : kMayRead)) return self.error({EACCES});
     const auto count = static_cast<std::uint32_t>(operations.size());
-    if (count == 1 && !undo && self.set->operate_quickly(ops[0].number, ops[0].amount, platform::process_id_of(thread), platform::realtime_s()))
+    if (count == 1 && !undo &&
+        self.set->operate_quickly(ops[0].number, ops[0].amount, platform::process_id_of(thread), platform::realtime_s()))
         return ok();
     auto done = self.set->operate(thread, ops, count, timeout_of(deadline), self.system.lives);
     if (!done) return self.error(after_waiting(done.fault(), deadline));
@@ -190,7 +210,9 @@ Result<> SemaphoreSet::post(std::uint16_t number, std::uint16_t amount) {
     if (amount == 0 || amount > kValueMax) return implementation_->error({EINVAL, "an amount is 1 to 32767"});
     return operate({{number, static_cast<std::int16_t>(amount), false}}, Deadline::never());
 }
-Result<> SemaphoreSet::wait_zero(std::uint16_t number, Deadline deadline) { return operate({{number, 0, false}}, deadline); }
+Result<> SemaphoreSet::wait_zero(std::uint16_t number, Deadline deadline) {
+    return operate({{number, 0, false}}, deadline);
+}
 
 // ---- Hold ----
 
@@ -199,12 +221,20 @@ Result<SemaphoreSet::Hold> SemaphoreSet::hold(std::uint16_t number, std::uint16_
     if (auto taken = operate({{number, static_cast<std::int16_t>(-amount), true}}, deadline); !taken) return taken.error();
     return Hold(implementation_, number, amount);
 }
-Result<SemaphoreSet::Hold> SemaphoreSet::try_hold(std::uint16_t number, std::uint16_t amount) { return hold(number, amount, Deadline::now()); }
+Result<SemaphoreSet::Hold> SemaphoreSet::try_hold(std::uint16_t number, std::uint16_t amount) {
+    return hold(number, amount, Deadline::now());
+}
 
 SemaphoreSet::Hold::Hold(std::shared_ptr<Implementation> implementation, std::uint16_t number, std::uint16_t amount)
-    : implementation_(std::move(implementation)), number_(number), amount_(amount), pid_(static_cast<std::int32_t>(platform::process_id())) {}
+    : implementation_(std::move(implementation)),
+      number_(number),
+      amount_(amount),
+      pid_(static_cast<std::int32_t>(platform::process_id())) {}
 SemaphoreSet::Hold::Hold(Hold&& o) noexcept
-    : implementation_(std::move(o.implementation_)), number_(o.number_), amount_(std::exchange(o.amount_, std::uint16_t{0})), pid_(o.pid_) {}
+    : implementation_(std::move(o.implementation_)),
+      number_(o.number_),
+      amount_(std::exchange(o.amount_, std::uint16_t{0})),
+      pid_(o.pid_) {}
 SemaphoreSet::Hold& SemaphoreSet::Hold::operator=(Hold&& o) noexcept {
     if (this != &o) {
         (void)release();
@@ -215,7 +245,9 @@ SemaphoreSet::Hold& SemaphoreSet::Hold::operator=(Hold&& o) noexcept {
     }
     return *this;
 }
-SemaphoreSet::Hold::~Hold() { (void)release(); }
+SemaphoreSet::Hold::~Hold() {
+    (void)release();
+}
 
 Result<> SemaphoreSet::Hold::release() {
     if (amount_ == 0) return ok();
@@ -311,7 +343,8 @@ struct Seen {
     std::vector<SemaphoreWaiter> waiters;
     std::vector<SemaphoreHolder> holders;
     const objects::SemaphoreSet* set;
-    static void waiter(void* context, std::uint32_t pid, std::uint32_t thread, std::uint64_t since_ns, const objects::SemaphoreOp& blocking) {
+    static void waiter(void* context, std::uint32_t pid, std::uint32_t thread, std::uint64_t since_ns,
+                       const objects::SemaphoreOp& blocking) {
         auto& list = static_cast<Seen*>(context)->waiters;
         if (list.size() == list.capacity()) return;
         list.push_back({static_cast<std::int32_t>(pid), static_cast<std::int32_t>(thread), blocking.number, blocking.amount,
@@ -353,8 +386,14 @@ Result<SemaphoreSetStatus> SemaphoreSet::status() const {
     auto times = self.set->times(this_thread(), self.system.lives);
     if (!times) return self.error(times.fault());
     const objects::Permission permission = self.set->permission();
-    return SemaphoreSetStatus{self.set->size(), permission.owner_uid, permission.owner_gid, permission.creator_uid, permission.creator_gid,
-                              permission.mode, cpp::time_of_ns(self.set->object().created_ns), cpp::time_of_s(times->operated_s),
+    return SemaphoreSetStatus{self.set->size(),
+                              permission.owner_uid,
+                              permission.owner_gid,
+                              permission.creator_uid,
+                              permission.creator_gid,
+                              permission.mode,
+                              cpp::time_of_ns(self.set->object().created_ns),
+                              cpp::time_of_s(times->operated_s),
                               cpp::time_of_s(times->changed_s)};
 }
 

@@ -71,23 +71,35 @@ std::string object_name(objects::SysvKind kind, Key key, std::int32_t id) {
     constexpr const char* kWords[] = {"msg", "sem", "shm"};
     char text[40];
     const char* word = kWords[static_cast<unsigned>(kind) % 3];
-    if (key.is_none()) std::snprintf(text, sizeof text, "%s:id=%d", word, id);
-    else std::snprintf(text, sizeof text, "%s:0x%x", word, static_cast<unsigned>(key.value()));
+    if (key.is_none())
+        std::snprintf(text, sizeof text, "%s:id=%d", word, id);
+    else
+        std::snprintf(text, sizeof text, "%s:0x%x", word, static_cast<unsigned>(key.value()));
     return text;
 }
 
 Error explain(const platform::Fault& fault, const std::string& name, const char* kind) {
     const std::string what = kind;
     switch (fault.errno_value) {
-        case ENOENT: return Error(ENOENT, name, "there is no such " + what + " in the domain; create it first");
-        case EEXIST: return Error(EEXIST, name, "there is a " + what + " of that key already; open it, or choose another key");
-        case EIDRM: return Error(EIDRM, name, "the " + what + " was removed");
-        case EACCES: return Error(EACCES, name, "the " + what + "'s mode does not allow that to this user; its owner can change it");
-        case EPERM: return Error(EPERM, name, "only the " + what + "'s owner, its creator and root may do that");
-        case EMFILE: return Error(EMFILE, name, "this process has too many descriptors open (ulimit -n)");
-        case EFBIG: return Error(EFBIG, name, "the " + what + "'s file would exceed this process's limit (ulimit -f)");
-        case ENOSPC: return Error(ENOSPC, name, fault.rule != nullptr ? fault.rule : "the domain's file system is full, or its limit is reached");
-        default: return make_error(fault, name);
+        case ENOENT:
+            return Error(ENOENT, name, "there is no such " + what + " in the domain; create it first");
+        case EEXIST:
+            return Error(EEXIST, name, "there is a " + what + " of that key already; open it, or choose another key");
+        case EIDRM:
+            return Error(EIDRM, name, "the " + what + " was removed");
+        case EACCES:
+            return Error(EACCES, name, "the " + what + "'s mode does not allow that to this user; its owner can change it");
+        case EPERM:
+            return Error(EPERM, name, "only the " + what + "'s owner, its creator and root may do that");
+        case EMFILE:
+            return Error(EMFILE, name, "this process has too many descriptors open (ulimit -n)");
+        case EFBIG:
+            return Error(EFBIG, name, "the " + what + "'s file would exceed this process's limit (ulimit -f)");
+        case ENOSPC:
+            return Error(ENOSPC, name,
+                         fault.rule != nullptr ? fault.rule : "the domain's file system is full, or its limit is reached");
+        default:
+            return make_error(fault, name);
     }
 }
 

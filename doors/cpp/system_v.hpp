@@ -33,7 +33,9 @@ inline std::chrono::system_clock::time_point time_of_ns(std::uint64_t ns) {
     using Clock = std::chrono::system_clock;
     return Clock::time_point(std::chrono::duration_cast<Clock::duration>(std::chrono::nanoseconds(ns)));
 }
-inline std::chrono::system_clock::time_point time_of_s(std::uint64_t seconds) { return time_of_ns(seconds * 1'000'000'000ull); }
+inline std::chrono::system_clock::time_point time_of_s(std::uint64_t seconds) {
+    return time_of_ns(seconds * 1'000'000'000ull);
+}
 
 // The errors that all kinds share, with what to do about them; others as the fault says. `kind` is "semaphore set" or the like.
 Error explain(const platform::Fault& fault, const std::string& name, const char* kind);

@@ -40,6 +40,13 @@ struct QueueStatus {
     std::int32_t notify_pid;                                                 // 0: nobody registered
 };
 
+// One who sleeps at a queue.
+struct QueueWaiter {
+    std::int32_t pid, thread_id;
+    bool sends;  // waits for room; else for a message
+    std::chrono::system_clock::time_point since;
+};
+
 // What receive() found: its size in the buffer, and its priority.
 struct Received {
     std::size_t size_bytes;
@@ -128,6 +135,8 @@ public:
     Result<int> fd();
 
     Result<QueueStatus> status() const;
+    // For tools: everyone who sleeps here, the first to come first. Errors: EBADMSG.
+    Result<std::vector<QueueWaiter>> waiters() const;
     std::size_t message_size_bytes_max() const;
     const std::string& name() const;
 

@@ -39,8 +39,25 @@ int move_high(int fd) {
     return moved;
 }
 
+// The subdirectories of a domain that everybody may use belong to its maker, who makes them with it: the owner of a sticky
+// directory may remove, and so replace, what others put there.
+int make_subdirectories(int domain) {
+    constexpr struct {
+        const char* name;
+        unsigned mode;
+    } kAll[] = {{"mq", 01777}, {"sysv", 01777}, {"key", 01777}, {"shm", 01777}, {"sem", 01777}, {"poll", 01777}, {"limits", 0755}};
+    for (const auto& each : kAll) {
+        if (const int rc = platform::make_directory(domain, each.name, 0700); rc < 0) return rc;
+        if (const int rc = static_cast<int>(platform::system_call(SYS_fchmodat, domain, each.name, each.mode)); rc < 0) return rc;
+    }
+    return 0;
+}
+void remove_subdirectories(int domain) {
+    for (const char* name : {"mq", "sysv", "key", "shm", "sem", "poll", "limits"}) platform::remove_name(domain, name, AT_REMOVEDIR);
+}
+
 // Makes a directory that is never seen with another mode than it keeps: under a name of its own first. A negated errno.
-int make_whole_directory(int at, const char* path, unsigned mode) {
+int make_whole_directory(int at, const char* path, unsigned mode, bool with_subdirectories = false) {
     std::size_t parent = std::strlen(path);
     while (parent > 0 && path[parent - 1] == '/') --parent;
     while (parent > 0 && path[parent - 1] != '/') --parent;
@@ -57,8 +74,10 @@ int make_whole_directory(int at, const char* path, unsigned mode) {
     {
         File directory(platform::open_at(at, temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
         rc = directory.fd() < 0 ? directory.fd() : platform::change_mode(directory.fd(), mode);
+        if (rc >= 0 && with_subdirectories) rc = make_subdirectories(directory.fd());
+        if (rc >= 0) rc = platform::rename_new(at, temporary, at, path);
+        if (rc < 0 && directory.fd() >= 0 && with_subdirectories) remove_subdirectories(directory.fd());
     }
-    if (rc >= 0) rc = platform::rename_new(at, temporary, at, path);
     if (rc < 0) platform::remove_name(at, temporary, AT_REMOVEDIR);
     return rc == -EEXIST ? 0 : rc;
 }
@@ -68,7 +87,8 @@ Outcome<Domain> Domain::open(const char* path, bool create) {
     int fd = platform::open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd == -ENOENT && create) {
         // Root's domain is everybody's, as the kernel's objects are. Two who make it at once agree on that.
-        const int made = make_whole_directory(AT_FDCWD, path, platform::effective_user() == 0 ? 01777 : 0700);
+        const bool for_all = platform::effective_user() == 0;
+        const int made = make_whole_directory(AT_FDCWD, path, for_all ? 01777 : 0700, for_all);
         if (made < 0) return Fault{-made, "the domain's directory cannot be made; is its parent a tmpfs you may write to?"};
         fd = platform::open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     }

@@ -12,6 +12,7 @@
 #include "muster/message_queue.hpp"
 #include "muster/segment.hpp"
 #include "muster/semaphore_set.hpp"
+#include "muster/typed_queue.hpp"
 
 namespace {
 using namespace muster;
@@ -92,6 +93,9 @@ TEST_F(DomainTest, ListsEveryKind) {
 TEST_F(DomainTest, RemovesOneByOne) {
     auto set = SemaphoreSet::create(domain, Key(0x1), {2}).value();
     auto segment = Segment::create(domain, Key(0x1), 1).value();
+    auto typed = TypedQueue::create(domain, Key(0x1)).value();
+    EXPECT_TRUE(domain.fsck(false)->empty());
+    ASSERT_TRUE(domain.remove(ObjectKind::typed_queue, typed.identifier()));
     ASSERT_TRUE(MessageQueue::create(domain, "/jobs"));
     ASSERT_TRUE(domain.create_shared_memory("/cache", 1));
     ASSERT_TRUE(domain.create_named_semaphore("/lock", 1));

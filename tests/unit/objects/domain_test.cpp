@@ -108,6 +108,26 @@ TEST_F(DomainTest, NewOnesBelongToTheirMaker) {
     close(other);
 }
 
+// The owner of a sticky directory may remove what others put there: in a domain that is everybody's nobody but its maker is that.
+TEST_F(DomainTest, SubdirectoriesOfASharedOneAreItsMakers) {
+    if (geteuid() != 0) GTEST_SKIP() << "only root makes domains for everybody";
+    chmod(root_.c_str(), 0755);
+    ASSERT_EQ(error_of(in("shared"), true), 0);
+    test::Child stranger([&] {
+        if (setresuid(65534, 65534, 65534) != 0) _exit(1);
+        auto domain = Domain::open(in("shared").c_str(), false);
+        if (!domain || !domain->ensure_directory("sysv") || !domain->ensure_directory("limits", 0755)) _exit(2);
+        _exit(mkdir(in("shared/limits/mine").c_str(), 0700) == -1 && errno == EACCES ? 0 : 3);
+    });
+    EXPECT_TRUE(stranger.ends() && WIFEXITED(stranger.status()) && WEXITSTATUS(stranger.status()) == 0);
+    for (const char* name : {"mq", "sysv", "key", "shm", "sem", "poll", "limits"}) {
+        struct stat status {};
+        ASSERT_EQ(stat(in("shared/").append(name).c_str(), &status), 0) << name;
+        EXPECT_EQ(status.st_uid, 0u) << name;
+        EXPECT_EQ(status.st_mode & 07777u, std::string(name) == "limits" ? 0755u : 01777u) << name;
+    }
+}
+
 TEST_F(DomainTest, StrangersDirectoryIsRefused) {
     if (geteuid() != 0) GTEST_SKIP() << "needs root";
     chmod(root_.c_str(), 0755);
