@@ -85,7 +85,6 @@ void Queue::promote_typed(std::uint64_t leaving_messages, std::uint64_t leaving_
         MUSTER_CRASH_POINT("queue.promote_typed.begun");
         // Stopped, as in hand_over(); or it may have lost the right to send since it fell asleep, which it knows best itself.
         const bool judged = waiter.selector.load_relaxed() == header_->shared.permission_changes.load_relaxed();
-        if (!judged) waiter.word.store_release(with_state(word, ActorState::retry));
         const bool woken = was != ActorState::asleep || platform::futex_wake(waiter.word.address(), 1) != 0;
         if (!judged || (!woken && platform::thread_stopped(waiter.thread_id.load_relaxed()))) {
             waiter.word.store_release(with_state(word, ActorState::retry));
@@ -119,9 +118,13 @@ void Queue::wake_all() {
         if (waiter.life.load_acquire() == 0) continue;
         std::uint32_t word = waiter.word.load_acquire();
         while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
-            if (!waiter.word.compare_exchange(word, with_state(word, ActorState::retry))) continue;
+            const bool asleep = state_of(word) == ActorState::asleep;
+            if (!waiter.word.compare_exchange(word, with_state(word, ActorState::handover))) continue;
             MUSTER_CRASH_POINT("queue.wake_all.told");
-            platform::futex_wake(waiter.word.address(), 1);
+            // Woken before it is let go: were we to die between the two the other way round, nobody would know of it any more.
+            if (asleep) platform::futex_wake(waiter.word.address(), 1);
+            MUSTER_CRASH_POINT("queue.wake_all.woken");
+            waiter.word.store_release(with_state(word, ActorState::retry));
             if (waiter.kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver)) unlink_receiver(number);
             else unlink_sender(number);
             break;

@@ -537,14 +537,30 @@ void Attachments::after_fork_in_child() {
     generation_ = thread.generation;
     life_ = std::move(child_life_);  // closes the parent's, whose end must not wait for ours
     child_life_.abandon();
-    life_fd_.store(life_.fd(), std::memory_order_relaxed);
+    // The parent may not have closed its copy of this life's description when we end, by exec at once perhaps: so one that nobody
+    // else has a copy of, if there is a descriptor to be had, takes its place.
+    const std::uint64_t given = life_.number();
+    Life own;
+    if (auto domain = find_domain(); domain)
+        if (auto begun = Life::begin(**domain)) own = std::move(*begun);
+    const std::uint64_t lasting = own ? own.number() : given;
     const std::uint32_t pid = platform::process_id_of(thread);
     for (std::uint32_t number = 0; number < entries_; ++number) {
         Attached* attached = entry(number);
         if (attached->pieces == 0) continue;
         attached->record = attached->child_record;
-        attached->segment.renew_record(attached->record, life_.number(), life_.number(), pid);
-        // A handler may have attached or detached while the parent forked.
+        attached->segment.renew_record(attached->record, given, lasting, pid);
+        MUSTER_CRASH_POINT("segment.child_renewed");
+    }
+    if (own) {
+        life_.end();
+        life_ = std::move(own);
+    }
+    life_fd_.store(life_.fd(), std::memory_order_relaxed);
+    // A handler may have attached or detached while the parent forked.
+    for (std::uint32_t number = 0; number < entries_; ++number) {
+        const Attached* attached = entry(number);
+        if (attached->pieces == 0) continue;
         const auto more = static_cast<std::int32_t>(attached->pieces) - static_cast<std::int32_t>(attached->child_maps);
         if (more != 0) recount(number, MapsChange{more, false, false}, thread);
     }

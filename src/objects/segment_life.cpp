@@ -79,6 +79,13 @@ Outcome<Life> Life::begin(const Domain& domain) {
     return Fault{EAGAIN, "the domain's life file is locked as a whole"};
 }
 
+void Life::end() {
+    short type = F_UNLCK;
+    byte_lock(fd(), F_OFD_SETLK, number_, type);
+    number_ = 0;
+    file_ = platform::File();
+}
+
 bool Life::still_held() const {
     struct stat status;
     return number_ != 0 && platform::file_status(fd(), &status) == 0 && status.st_ino == inode_ && S_ISREG(status.st_mode);

@@ -6,7 +6,7 @@
 // the byte is locked. No heartbeat, no process id that may be used again, nothing to clean up.
 //
 // A child is given a life by its parent before fork: the parent opens the description and locks the byte, the child inherits
-// it, the parent closes its copy.
+// it, the parent closes its copy. Since the child may end before that, it first goes over to a life of its own.
 #pragma once
 #include <cstdint>
 #include "objects/domain.hpp"
@@ -24,6 +24,8 @@ public:
     int fd() const { return file_.fd(); }
     // Whether the descriptor is what it was: programs close what they do not know.
     bool still_held() const;
+    // Ends it, whoever else has a copy of its description.
+    void end();
     // Forgets the descriptor without closing it: it is somebody else's by now.
     void abandon() {
         (void)file_.release();
