@@ -58,7 +58,7 @@ void add_mk(Registry& registry) {
                                 "Without a key, mk sem, mk shm and mk msg print how to name the new object, such as sem:id=5.");
     mk->require_subcommand(1);
     auto options = std::make_shared<Options>();
-    CLI::App* mq = mk->add_subcommand("mq", "Make a POSIX message queue");
+    CLI::App* mq = mk->add_subcommand("mq", "Make a POSIX message queue")->group("Kinds");
     mq->footer(
         "Examples:\n"
         "  muster mk mq /jobs\n"

@@ -111,7 +111,7 @@ int operate(Verb verb, const Options& options, const Global& global) {
 int set_values(const Options& options, const Global& global) {
     const ObjectName object = semaphore_name(options, false);
     if (options.value.empty() == options.values.empty())
-        fail(kUsage, "sem set: give --value N for one semaphore, or --values N,N,… for all");
+        fail(kUsage, "sem set: give --value N for one semaphore, or --values N,N,... for all");
     if (!options.values.empty() && !options.number.empty()) fail(kUsage, "sem set: --values sets all; leave --number away");
     const std::uint16_t number = options.number_or_first();
     const std::vector<std::uint16_t> values = parse_values(options.value.empty() ? options.values : options.value, "");
@@ -148,7 +148,7 @@ int hold(const Options& options, const std::vector<std::string>& command, const 
 CLI::App* add_verb(CLI::App& sem, const std::string& name, const std::string& about, const std::string& examples,
                    Options& options) {
     CLI::App* verb = sem.add_subcommand(name, about);
-    verb->footer("Examples:\n" + examples);
+    verb->group("Operations")->footer("Examples:\n" + examples);
     verb->fallthrough();
     verb->add_option("object", options.object, "The semaphore set: sem:0x1234 or sem:id=5")->required()->type_name("OBJECT");
     return verb;
@@ -205,7 +205,7 @@ void add_sem(Registry& registry, const std::vector<std::string>& program) {
                     *options);
     add_numbers(*verb, *options, false);
     verb->add_option("--value", options->value, "The new value, 0 to 32767")->type_name("N");
-    verb->add_option("--values", options->values, "One for each semaphore of the set")->type_name("N,N,…");
+    verb->add_option("--values", options->values, "One for each semaphore of the set")->type_name("N,N,...");
     registry.actions.emplace_back(verb, [options, &global] { return set_values(*options, global); });
 
     verb =

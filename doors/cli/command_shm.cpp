@@ -139,7 +139,7 @@ int dump_hex(const Options& options, const Global& global) {
 CLI::App* add_verb(CLI::App& shm, const std::string& name, const std::string& about, const std::string& examples,
                    Options& options) {
     CLI::App* verb = shm.add_subcommand(name, about);
-    verb->footer("Examples:\n" + examples);
+    verb->group("Operations")->footer("Examples:\n" + examples);
     verb->fallthrough();
     verb->add_option("object", options.object, "The memory: shm:0x1234, shm:id=5 or posix-shm:/cache")
         ->required()

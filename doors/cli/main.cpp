@@ -57,9 +57,9 @@ int dispatch(Arguments arguments) {
     app.formatter(formatter);
     app.footer(
         "Objects are named the same everywhere:\n"
-        "  /jobs             a POSIX message queue             sem:0x1234   a semaphore set by its key\n"
-        "  posix-shm:/cache  POSIX shared memory               sem:id=5     the same by its identifier\n"
-        "  posix-sem:/lock   a POSIX named semaphore           shm:…  msg:… segments, System V queues likewise\n"
+        "  /jobs             a POSIX message queue       sem:0x1234       a semaphore set by its key\n"
+        "  posix-shm:/cache  POSIX shared memory         sem:id=5         the same by its identifier\n"
+        "  posix-sem:/lock   a POSIX named semaphore     shm:... msg:...  segments, System V queues likewise\n"
         "\n"
         "Examples:\n"
         "  muster mk mq /jobs && muster send /jobs hello && muster recv /jobs\n"
@@ -68,7 +68,7 @@ int dispatch(Arguments arguments) {
         "  tar c . | muster send --stream --create /pipe      and elsewhere      muster recv --stream --create /pipe | tar x\n"
         "\n"
         "Exit codes: 0 done, 1 error, 2 usage, 3 empty or full with --no-wait, 4 timed out, 5 no such object,\n"
-        "6 exists, 7 no permission, 8 damaged; `run` ends with the program's own. `muster COMMAND --help` tells more.");
+        "6 exists, 7 no permission, 8 damaged; `run` and `sem hold` end with the program's own. `muster COMMAND --help` tells more.");
 
     translate_help(arguments);
     const Arguments program = split_program(arguments);

@@ -104,7 +104,7 @@ int make_typed_queue(const Options& options, const Global& global) {
 
 CLI::App* add_kind(CLI::App& mk, Options& options, const std::string& about, const std::string& examples) {
     CLI::App* command = mk.add_subcommand(std::string(to_string(options.kind)), about);
-    command->footer("Examples:\n" + examples);
+    command->group("Kinds")->footer("Examples:\n" + examples);
     command->fallthrough();
     const bool system_v = options.kind != ObjectKind::posix_shared_memory && options.kind != ObjectKind::posix_semaphore;
     if (system_v)
@@ -138,7 +138,7 @@ void add_mk_objects(Registry& registry, CLI::App& mk) {
                              "  muster mk sem 0x1234 --values 1\n"
                              "  muster mk sem --values 4,0,0\n"
                              "  muster mk sem 0x1234 --values 1 --count 16      (16 semaphores of value 1)");
-    sem->add_option("--values", set->values, "The first value of each semaphore, 0 to 32767")->required()->type_name("N,N,…");
+    sem->add_option("--values", set->values, "The first value of each semaphore, 0 to 32767")->required()->type_name("N,N,...");
     sem->add_option("--count", set->count, "So many semaphores of one value")->type_name("N");
     act(registry, sem, set, make_set);
 

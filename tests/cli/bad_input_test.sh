@@ -50,10 +50,10 @@ expect 2 '--stream' -- muster recv /q --stream --hex
 expect 2 'exclude' -- muster recv /q --no-wait --timeout 1s
 expect 2 'never waits' -- muster recv /q --all --timeout 1s
 expect 2 'leave the names away' -- muster rm --all /q
-expect 2 'which queue' -- muster rm
+expect 2 'which object' -- muster rm
 expect 2 "no limit 'foo'" -- muster limits msg_max=5 foo=1
 expect 2 'no NAME=VALUE' -- muster limits msg_max
-expect 2 'whole domain' -- muster fsck --repair /q
+expect 5 'no such queue' -- muster fsck --repair /fresh
 expect 2 'to be named' -- muster domain --remove
 expect 2 'leave --domain away' -- muster run --ephemeral --domain x true
 expect 2 'which program' -- muster run
