@@ -263,7 +263,7 @@ void Queue::take_out(const Choice& best) {
 }
 
 template <class To>
-Queue::Quick Queue::receive_quick(platform::ThreadState& thread, const To& to, ReceivedMessage& received, Fault& fault) {
+__attribute__((always_inline)) inline Queue::Quick Queue::receive_quick(platform::ThreadState& thread, const To& to, ReceivedMessage& received, Fault& fault) {
     constexpr bool kTyped = kIsTyped<To>;
     auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
     if (__builtin_expect(!lock, 0)) {

@@ -270,7 +270,7 @@ __attribute__((always_inline)) inline void Queue::deliver(int fd, std::uint32_t 
 }
 
 template <bool kTyped>
-Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, Fault& fault) {
+__attribute__((always_inline)) inline Queue::Quick Queue::send_quick(platform::ThreadState& thread, int fd, const void* message, std::size_t length, std::uint64_t priority, Fault& fault) {
     auto lock = sync::ThreadLock::acquire(thread, header_->send_lock, actors_);
     if (__builtin_expect(!lock, 0)) {
         fault = lock.fault();
