@@ -43,6 +43,7 @@ void add_rm(Registry& registry);
 void add_sem(Registry& registry, const std::vector<std::string>& program);
 void add_shm(Registry& registry);
 void add_doctor(Registry& registry);
+void add_demo(Registry& registry);
 void add_limits(Registry& registry);
 void add_gc(Registry& registry);
 void add_fsck(Registry& registry);

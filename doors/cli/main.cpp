@@ -88,6 +88,7 @@ int dispatch(Arguments arguments) {
     add_gc(registry);
     add_fsck(registry);
     add_doctor(registry);
+    add_demo(registry);
 
     if (arguments.empty()) {
         write_all(2, app.help());
