@@ -45,7 +45,7 @@ public:
     std::unique_ptr<Queue> open(const Shape& shape) override {
         return std::make_unique<BoostQueue>(bi::open_only, shape.name.c_str());
     }
-    void unlink(const std::string& name) override { bi::message_queue::remove(name.c_str()); }
+    void unlink(const Shape& shape) override { bi::message_queue::remove(shape.name.c_str()); }
 };
 
 }  // namespace

@@ -9,8 +9,8 @@
 
 namespace muster::bench {
 
-template <class Q>
-class QueueLoops : public Queue {
+template <class Q, class Face = Queue>
+class QueueLoops : public Face {
 public:
     void pairs(Buffers& buffers, std::uint64_t count) final {
         buffers.out.restart();
@@ -87,9 +87,10 @@ public:
         while (take(self(), buffers.in).kind != kStopKind) put(answers, buffers.in, 0);
     }
 
-private:
+protected:
     Q& self() { return static_cast<Q&>(*this); }
 
+private:
     static void put(Q& queue, Message& message, unsigned priority) {
         if (const int error = queue.Q::send(message.data(), message.size_bytes(), priority); error != 0) [[unlikely]]
             throw Failure(std::string("send: ") + std::strerror(error));

@@ -38,6 +38,7 @@ Peers find_peers(const Options& options) {
     const std::string library = options.muster_posix.empty() ? MUSTER_POSIX_PATH : options.muster_posix;
     add("kernel", "kernel", make_kernel_backend, "");
     add("boost", "Boost", make_boost_backend, "its headers were not found when this was built");
+    add("glibc", "glibc sem_t", make_glibc_backend, "");
     add(
         "muster-c", "Muster C", [&] { return library.empty() ? nullptr : make_muster_c_backend(library); },
         "give --muster-posix FILE");
@@ -92,7 +93,7 @@ void measure(Run& run, const Options& options, Peers& peers) {
             if (round >= what.rounds_max) continue;
             for (std::size_t b = 0; b < peers.present.size() && g_interrupted == 0; ++b) {
                 Cell& cell = run.cells[c][b];
-                if (!cell.problem.empty()) continue;
+                if (!cell.problem.empty() || !peers.present[b]->offers(what.kind)) continue;
                 if (watched)
                     fmt::print(stderr, "\r\033[Kround {} of {}: {} {}", round + 1, run.rounds, what.id, run.backends[b].title);
                 if (run.machine.cpus < what.cpus_needed)
@@ -106,7 +107,7 @@ void measure(Run& run, const Options& options, Peers& peers) {
 
 void list(const Options& options, const Peers& peers) {
     for (const Case& c : all_cases())
-        if (options.wants_case(c.id, c.workload)) fmt::print("{:<12} {} ({})\n", c.id, c.title, c.conditions);
+        if (options.wants_case(c.id, c.workload, c.family())) fmt::print("{:<12} {} ({})\n", c.id, c.title, c.conditions);
     for (const auto& backend : peers.present) fmt::print("backend      {}\n", backend->key());
     for (const std::string& absent : peers.absent) fmt::print("absent       {}\n", absent);
 }
@@ -143,7 +144,7 @@ int run_all(const Options& options) {
     run.absent = peers.absent;
     run.harness_ns = measure_harness();
     for (Case& c : all_cases())
-        if (options.wants_case(c.id, c.workload)) run.cases.push_back(std::move(c));
+        if (options.wants_case(c.id, c.workload, c.family())) run.cases.push_back(std::move(c));
     if (run.cases.empty()) throw Failure("no such case: see --list");
     for (const auto& backend : peers.present) run.backends.push_back({backend->key(), backend->title()});
     run.cells.assign(run.cases.size(), std::vector<Cell>(run.backends.size()));

@@ -37,8 +37,8 @@ bool among(const std::vector<std::string>& wanted, const std::string& what) {
 bool Options::wants_backend(const std::string& key) const {
     return backends.empty() || among(backends, key);
 }
-bool Options::wants_case(const std::string& id, const std::string& workload) const {
-    return only.empty() || among(only, id) || among(only, workload);
+bool Options::wants_case(const std::string& id, const std::string& workload, const std::string& family) const {
+    return only.empty() || among(only, id) || among(only, workload) || among(only, family);
 }
 
 Options parse_options(int argc, char** argv) {
@@ -91,21 +91,22 @@ Options parse_options(int argc, char** argv) {
 }
 
 const char* usage() {
-    return R"(muster_bench: Muster's message queues against the kernel's and Boost.Interprocess's.
+    return R"(muster_bench: Muster's message queues and System V objects against the kernel's, Boost.Interprocess's and glibc's.
 
   --list                 the cases, and which backends are there
-  --only W1,W3-64-256    these workloads or cases alone
-  --backend kernel,...   these backends alone: kernel, boost, muster-c, muster-cpp
+  --only W1,W3-64-256    these workloads or cases alone; "posix", "sysv": all of those
+  --backend kernel,...   these backends alone: kernel, boost, glibc, muster-c, muster-cpp
   --rounds N             rounds, in each of which every backend takes its turn (7)
-  --quick                three short rounds, under 20 s
+  --quick                three short rounds
   --kills N              deaths per round of W9 (100)
   --json FILE            every value of every round; "-" is standard output
   --markdown FILE        a page for docs/benchmarks.md
   --note FILE            text to put at the end of that page
   --muster-posix FILE    the C door's library
 
-  --instructions W1|W3|W5 --backend KEY [--ops N]
-                         a fixed number of operations in one process, no clock: for
+  --instructions CASE --backend KEY [--ops N]
+                         W1, W3, W5, W1-sysv, W3-sysv, W5-one-10 and its like (":lowest", ":except"
+                         behind it), W6-single, W6-undo, W6-four: a fixed number of operations in one process, no clock: for
                          valgrind --tool=callgrind --collect-atstart=no
                          (KEY copy-only: what the harness contributes)
 )";

@@ -7,7 +7,7 @@
 namespace muster::bench {
 
 struct Options {
-    std::vector<std::string> only;      // workloads or case ids; empty: all
+    std::vector<std::string> only;      // workloads, case ids or families; empty: all
     std::vector<std::string> backends;  // keys; empty: all
     unsigned rounds = 7;
     double seconds = 0.12;
@@ -20,7 +20,7 @@ struct Options {
     std::string command;  // as it was typed
 
     bool wants_backend(const std::string& key) const;
-    bool wants_case(const std::string& id, const std::string& workload) const;
+    bool wants_case(const std::string& id, const std::string& workload, const std::string& family) const;
 };
 
 // Throws Failure with a sentence for the user.

@@ -19,17 +19,6 @@ char process_state(pid_t pid) {
     return end == std::string::npos || end + 2 >= text.size() ? '?' : text[end + 2];
 }
 
-// Polling is not winning: what a receiver costs that has had nothing to do for a while.
-void measure_idle(Trial& trial, pid_t waiting) {
-    sleep_us(20'000);
-    const char state = process_state(waiting);
-    const std::uint64_t cpu = cpu_ns(waiting), start = now_ns();
-    sleep_us(100'000);
-    const double share = static_cast<double>(cpu_ns(waiting) - cpu) / static_cast<double>(now_ns() - start);
-    trial.figure("idle_cpu_permille", share * 1000);
-    trial.figure("idle_sleeping", state == 'S' ? 1 : 0);
-}
-
 void send_stop(Queue& queue, Message& message, std::uint32_t sequence, std::uint16_t writer) {
     message.stamp({sequence, writer, kStopKind});
     if (const int error = queue.send(message.data(), message.size_bytes(), 0); error != 0)
@@ -42,6 +31,17 @@ int cpu_of(const Trial& trial, bool other) {
 }
 
 }  // namespace
+
+// Polling is not winning: what a receiver costs that has had nothing to do for a while.
+void measure_idle(Trial& trial, pid_t waiting) {
+    sleep_us(20'000);
+    const char state = process_state(waiting);
+    const std::uint64_t cpu = cpu_ns(waiting), start = now_ns();
+    sleep_us(100'000);
+    const double share = static_cast<double>(cpu_ns(waiting) - cpu) / static_cast<double>(now_ns() - start);
+    trial.figure("idle_cpu_permille", share * 1000);
+    trial.figure("idle_sleeping", state == 'S' ? 1 : 0);
+}
 
 void run_ping_pong(Trial& trial) {
     OpenedQueue there = create_touched(trial, 0), back = create_touched(trial, 1);

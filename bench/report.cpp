@@ -15,6 +15,17 @@ std::vector<double> Cell::values(const std::string& key) const {
     return found;
 }
 
+std::vector<std::size_t> Run::columns(const std::string& family) const {
+    std::vector<std::size_t> found;
+    for (std::size_t b = 0; b < backends.size(); ++b)
+        for (std::size_t c = 0; c < cases.size(); ++c)
+            if (cases[c].family() == family && cells[c][b].took_part()) {
+                found.push_back(b);
+                break;
+            }
+    return found;
+}
+
 std::optional<Summary> Run::summary(std::size_t which_case, std::size_t backend, const std::string& key) const {
     const Cell& cell = cells[which_case][backend];
     const std::vector<double> values = cell.values(key);
@@ -68,7 +79,8 @@ std::string time_text(double ns) {
 std::string remarks(const Run& run, std::size_t which_case, std::size_t backend) {
     std::vector<std::string> words;
     const auto find = [&](const char* key) { return run.summary(which_case, backend, key); };
-    if (const auto s = find("cpu_ns")) words.push_back("CPU " + time_text(s->median) + "/msg");
+    if (const auto s = find("cpu_ns"))
+        words.push_back("CPU " + time_text(s->median) + (run.cases[which_case].workload == "W6" ? "/pair" : "/msg"));
     if (const auto s = find("idle_sleeping"))
         words.push_back(
             fmt::format("idle {}, CPU {:.2f} %", s->median == 1 ? "asleep" : "AWAKE", find("idle_cpu_permille")->median / 10));
@@ -98,6 +110,7 @@ void print_figure(const Run& run, std::size_t c, const FigureSpec& figure, bool 
     fmt::print("\n");
     if (first) fmt::print("    {}{}{}\n", paint.dim, what.conditions, paint.off);
     for (std::size_t b = 0; b < run.backends.size(); ++b) {
+        if (!run.cells[c][b].took_part()) continue;
         const auto s = run.summary(c, b, figure.key);
         fmt::print("    {:<11}", run.backends[b].title);
         if (!s) {

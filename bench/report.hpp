@@ -15,6 +15,8 @@ struct Cell {
     std::string problem;  // refused or failed: why; then there is no more to show
     bool failed = false;
 
+    bool took_part() const { return !rounds.empty() || !problem.empty(); }
+
     std::vector<double> values(const std::string& key) const;
 };
 
@@ -40,6 +42,8 @@ struct Run {
     std::vector<std::vector<Cell>> cells;  // [case][backend]
 
     std::optional<Summary> summary(std::size_t which_case, std::size_t backend, const std::string& key) const;
+    // The backends that took part in any case of the family: the columns of its table.
+    std::vector<std::size_t> columns(const std::string& family) const;
     bool is_muster(std::size_t backend) const { return backends[backend].key.starts_with("muster"); }
 };
 

@@ -20,12 +20,18 @@ void write_file(const std::string& path, const std::string& text) {
     if (!file) throw Failure("cannot write " + path);
 }
 
-std::string markdown_row(const Run& run, std::size_t c, const FigureSpec& figure) {
+using Columns = std::vector<std::size_t>;
+
+std::string markdown_row(const Run& run, std::size_t c, const FigureSpec& figure, const Columns& columns) {
     const Case& what = run.cases[c];
     std::string row = fmt::format("| {} {}{}{} |", what.workload, what.title, *figure.title != 0 ? ": " : "", figure.title);
     std::string verdicts;
-    for (std::size_t b = 0; b < run.backends.size(); ++b) {
+    for (const std::size_t b : columns) {
         const auto s = run.summary(c, b, figure.key);
+        if (!run.cells[c][b].took_part()) {
+            row += " |";
+            continue;
+        }
         if (!s) {
             const std::string& problem = run.cells[c][b].problem;
             row += fmt::format(" {} |", problem.empty() ? "none" : &figure == &what.figures.front() ? problem : "-");
@@ -37,6 +43,35 @@ std::string markdown_row(const Run& run, std::size_t c, const FigureSpec& figure
             verdicts += (verdicts.empty() ? "" : "; ") + run.backends[b].title + " " + verdict;
     }
     return row + fmt::format(" {} | {} |\n", goal_text(figure), verdicts);
+}
+
+std::string heading(const Run& run, const char* first, const Columns& columns, const char* rest, const char* rest_rule) {
+    std::string text = first, rule = "|";
+    for (const char* c = first + 1; *c != 0; ++c)
+        if (*c == '|') rule += " --- |";
+    for (const std::size_t b : columns) text += " " + run.backends[b].title + " |", rule += " --- |";
+    return text + rest + "\n" + rule + rest_rule + "\n";
+}
+
+// The figures of a family against their goals, and what was seen beside them.
+std::string figures_table(const Run& run, const std::string& family) {
+    const Columns columns = run.columns(family);
+    std::string text = heading(run, "| workload |", columns, " goal | Muster |", " --- | --- |");
+    for (std::size_t c = 0; c < run.cases.size(); ++c)
+        if (run.cases[c].family() == family)
+            for (const FigureSpec& figure : run.cases[c].figures) text += markdown_row(run, c, figure, columns);
+    return text;
+}
+std::string remarks_table(const Run& run, const std::string& family) {
+    const Columns columns = run.columns(family);
+    std::string text = heading(run, "| workload | conditions |", columns, "", "");
+    for (std::size_t c = 0; c < run.cases.size(); ++c) {
+        if (run.cases[c].family() != family) continue;
+        text += fmt::format("| {} | {} |", run.cases[c].id, run.cases[c].conditions);
+        for (const std::size_t b : columns) text += " " + remarks(run, c, b) + " |";
+        text += "\n";
+    }
+    return text;
 }
 
 }  // namespace
@@ -54,26 +89,15 @@ void write_markdown(const Run& run, const std::string& path) {
         "touching pages) is outside and reported further down.\n\n",
         run.rounds, number(run.harness_ns));
     for (const std::string& a : run.absent) text += "Absent: " + a + "\n\n";
-    text += "| workload |";
-    std::string rule = "| --- |";
-    for (const BackendName& b : run.backends) text += " " + b.title + " |", rule += " --- |";
-    text += " goal | Muster |\n" + rule + " --- | --- |\n";
-    for (std::size_t c = 0; c < run.cases.size(); ++c)
-        for (const FigureSpec& figure : run.cases[c].figures) text += markdown_row(run, c, figure);
-
+    const bool posix = !run.columns("posix").empty(), sysv = !run.columns("sysv").empty();
+    if (posix) text += "## POSIX queues\n\n" + figures_table(run, "posix") + "\n";
+    if (sysv) text += "## System V\n\n" + figures_table(run, "sysv") + "\n";
     text +=
-        "\n## CPU time, idling, start-up\n\nCPU time is that of all processes together. *Idle* is a receiver that has waited 20 "
+        "## CPU time, idling, start-up\n\nCPU time is that of all processes together. *Idle* is a receiver that has waited 20 "
         "ms, over the next 100 ms.\n\n";
-    text += "| workload | conditions |";
-    rule = "| --- | --- |";
-    for (const BackendName& b : run.backends) text += " " + b.title + " |", rule += " --- |";
-    text += "\n" + rule + "\n";
-    for (std::size_t c = 0; c < run.cases.size(); ++c) {
-        text += fmt::format("| {} | {} |", run.cases[c].id, run.cases[c].conditions);
-        for (std::size_t b = 0; b < run.backends.size(); ++b) text += " " + remarks(run, c, b) + " |";
-        text += "\n";
-    }
-    if (!run.note.empty()) text += "\n" + run.note + "\n";
+    if (posix) text += remarks_table(run, "posix") + "\n";
+    if (sysv) text += remarks_table(run, "sysv") + "\n";
+    if (!run.note.empty()) text += run.note + "\n";
     write_file(path, text);
 }
 
@@ -94,6 +118,7 @@ void write_json(const Run& run, const std::string& path) {
                                         {"depth", what.depth}, {"message_bytes", what.message_bytes}};
         for (std::size_t b = 0; b < run.backends.size(); ++b) {
             const Cell& cell = run.cells[c][b];
+            if (!cell.took_part()) continue;
             nlohmann::ordered_json one;
             if (!cell.problem.empty()) one["problem"] = cell.problem, one["failed"] = cell.failed;
             for (const FigureSpec& figure : what.figures) {

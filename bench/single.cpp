@@ -53,7 +53,7 @@ namespace {
 void life(Backend& backend, const Shape& shape) {
     const auto made = backend.create(shape);
     const auto opened = backend.open(shape);
-    backend.unlink(shape.name);
+    backend.unlink(shape);
 }
 
 }  // namespace

@@ -37,11 +37,13 @@ struct Stamp {
 class Message {
 public:
     explicit Message(std::size_t size_bytes)
-        : size_bytes_(size_bytes), words_(std::make_unique<std::uint64_t[]>((size_bytes + kWord - 1) / kWord)) {
+        : size_bytes_(size_bytes), memory_(std::make_unique<std::uint64_t[]>(kWordsBefore + (size_bytes + kWord - 1) / kWord)) {
         if (size_bytes < kSmallestMessage || size_bytes % kWord != 0) throw Failure("message size is no multiple of a word");
+        const std::size_t in_line = reinterpret_cast<std::uintptr_t>(memory_.get()) / kWord % kWordsBefore;
+        words_ = memory_.get() + kWordsBefore - in_line;
     }
 
-    void* data() { return words_.get(); }
+    void* data() { return words_; }
     std::size_t size_bytes() const { return size_bytes_; }
 
     void stamp(Stamp what) {
@@ -93,6 +95,7 @@ private:
     using Pair [[gnu::vector_size(16)]] = std::uint64_t;
     static constexpr Pair kSteps[4] = {{0, 1}, {2, 3}, {4, 5}, {6, 7}};
     static constexpr std::size_t kStride = 512 / kWord;
+    static constexpr std::size_t kWordsBefore = 8;  // some of them: texts begin with a cache line, type_before() is in the one before
 
     std::size_t count() const { return size_bytes_ / kWord; }
     static std::uint64_t pack(Stamp s) { return s.sequence | std::uint64_t{s.writer} << 32 | std::uint64_t{s.kind} << 48; }
@@ -114,8 +117,14 @@ private:
     }
 
     std::size_t size_bytes_;
-    std::unique_ptr<std::uint64_t[]> words_;
+    std::unique_ptr<std::uint64_t[]> memory_;
+    std::uint64_t* words_;
 };
+
+// msgsnd(2) and msgrcv(2) want the type in front of the text: every Message has room for it there.
+inline long* type_before(void* text) {
+    return static_cast<long*>(text) - 1;
+}
 
 // Messages about to be sent, small ones stamped some time ahead: a copy with wide loads
 // right after narrow stores stalls the processor for about ten nanoseconds, which would be

@@ -78,7 +78,7 @@ std::string watch(SharedState& shared, pid_t pid) {
 }  // namespace
 
 Shape Trial::shape(int number) const {
-    return {name + "-" + std::to_string(number), what.depth, what.message_bytes};
+    return {name + "-" + std::to_string(number), what.kind, what.depth, what.message_bytes};
 }
 
 void Trial::figure(const char* key, double value) {
@@ -114,7 +114,7 @@ TrialOutcome run_trial(Backend& backend, const Case& what, const Budget& budget)
         if (outcome.why.empty() && shared.outcome.load() == 0)
             outcome.why = WIFSIGNALED(status) ? std::string("died of ") + strsignal(WTERMSIG(status)) : "ended without a result";
     }
-    for (int i = 0; i < 2; ++i) backend.unlink(trial.shape(i).name);
+    for (int i = 0; i < 2; ++i) backend.unlink(trial.shape(i));
     if (outcome.why.empty()) {
         const std::uint32_t told = shared.outcome.load();
         outcome.kind = told == 1   ? TrialOutcome::Kind::measured
