@@ -135,7 +135,10 @@ int remove(int id) {
     std::uint32_t key = 0;
     {
         auto held = hold_messages(id);
-        if (!held) return fail_msg(held.fault().errno_value == EACCES ? EPERM : msg_errno(held.fault()));
+        if (!held) {
+            const int wrong = MessageTable::discard_unopened(id, msg_errno(held.fault()));
+            return wrong == 0 ? 0 : fail_msg(wrong);
+        }
         OpenMessages& open = **held;
         if (!open.object.permission().owned_by_us()) return fail_msg(EPERM);
         key = open.object.object().key.load_relaxed();

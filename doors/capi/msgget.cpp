@@ -12,6 +12,7 @@ MUSTER_EXPORT int msgget(key_t key, int flags) noexcept {
     const auto place = [](void* context) -> objects::Queue* {
         auto& record = *static_cast<OpenMessages**>(context);
         if (record == nullptr) record = message_table.make();
+        else unmap_queue(record->object);  // the one before lost its key to somebody else's
         return record != nullptr ? &record->object : nullptr;
     };
     auto found = objects::get_typed(**domain, registry_of(**domain), static_cast<std::uint32_t>(key), flags, place, &made);

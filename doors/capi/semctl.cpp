@@ -196,7 +196,10 @@ int remove(int id) {
     std::uint32_t key = 0;
     {
         auto held = hold_set(id);
-        if (!held) return fail_sem(held.fault().errno_value == EACCES ? EPERM : held.fault().errno_value);
+        if (!held) {
+            const int wrong = SetTable::discard_unopened(id, held.fault().errno_value);
+            return wrong == 0 ? 0 : fail_sem(wrong);
+        }
         OpenSet& open = *held->operator->();
         if (!open.object.permission().owned_by_us()) return fail_sem(EPERM);
         key = open.object.object().key.load_relaxed();

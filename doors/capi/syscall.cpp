@@ -12,6 +12,7 @@
 #include "export.hpp"
 #include "mq.hpp"
 #include "platform/fault_copy.hpp"
+#include "sysv_credentials.hpp"
 #include "watching.hpp"
 
 using namespace muster;
@@ -122,6 +123,14 @@ long call_semctl(long id, long number, long command, long argument, long) {
     return semctl(as<int>(id), as<int>(number), as<int>(command), as<void*>(argument));
 }
 
+// These change the calling thread's alone, where the C library's own calls tell all threads.
+template <int kNumber>
+long call_changing_credentials(long a, long b, long c, long d, long e) {
+    const long result = capi::finish(platform::system_call(kNumber, a, b, c, d, e));
+    capi::note_credentials_differ();
+    return result;
+}
+
 struct Table {
     Handler handlers[kNumbers];
 };
@@ -154,6 +163,13 @@ constexpr Table make_table() {
     table.handlers[SYS_msgsnd] = &call_msgsnd;
     table.handlers[SYS_msgrcv] = &call_msgrcv;
     table.handlers[SYS_msgctl] = &call_msgctl;
+    table.handlers[SYS_setuid] = &call_changing_credentials<SYS_setuid>;
+    table.handlers[SYS_setgid] = &call_changing_credentials<SYS_setgid>;
+    table.handlers[SYS_setreuid] = &call_changing_credentials<SYS_setreuid>;
+    table.handlers[SYS_setregid] = &call_changing_credentials<SYS_setregid>;
+    table.handlers[SYS_setresuid] = &call_changing_credentials<SYS_setresuid>;
+    table.handlers[SYS_setresgid] = &call_changing_credentials<SYS_setresgid>;
+    table.handlers[SYS_setgroups] = &call_changing_credentials<SYS_setgroups>;
     table.handlers[SYS_semget] = &call_semget;
     table.handlers[SYS_semop] = &call_semop;
     table.handlers[SYS_semtimedop] = &call_semtimedop;

@@ -24,7 +24,7 @@ int pass_on(std::atomic<void*>& known, const char* name, Arguments... arguments)
         known.store(next, std::memory_order_relaxed);
     }
     const int result = reinterpret_cast<int (*)(Arguments...)>(next)(arguments...);
-    muster::capi::credential_changes.fetch_add(1, std::memory_order_release);
+    muster::capi::note_credential_change();
     return result;
 }
 

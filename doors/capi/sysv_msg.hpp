@@ -25,7 +25,7 @@ void tell_pollers_of(objects::Queue& queue);
 struct TypedQueue : objects::Queue {
     platform::Outcome<> open(const objects::SysvFile& file, const objects::SysvRegistry& registry) {
         tell_pollers_of(*this);
-        return objects::open_typed(*this, file, registry);
+        return objects::open_typed(*this, file, registry, true);  // a damaged one too: every call but its removal says so
     }
 };
 void unmap_queue(TypedQueue& queue);
@@ -33,12 +33,16 @@ using MessageTable = SysvTable<TypedQueue, objects::SysvKind::msg, &unmap_queue>
 using OpenMessages = MessageTable::Open;
 extern constinit MessageTable message_table;
 
+// An identifier's queue if it is in the table and lives: the usual case, without an Outcome to carry around.
+[[gnu::always_inline]] inline MessageTable::Hold hold_live_messages(int id) {
+    if (__builtin_expect(id < 0, 0)) return {};
+    MessageTable::Hold held = message_table.hold_known(id);
+    if (__builtin_expect(held && held->is_live(), 1)) return held;
+    return {};
+}
 // An identifier's queue: from the table, else looked up. Errors: EINVAL, EACCES, ENOMEM, EMFILE.
 inline platform::Outcome<MessageTable::Hold> hold_messages(int id) {
-    if (__builtin_expect(id >= 0, 1)) {
-        MessageTable::Hold held = message_table.hold_known(id);
-        if (__builtin_expect(held && held->is_live(), 1)) return platform::Outcome<MessageTable::Hold>(std::move(held));
-    }
+    if (MessageTable::Hold held = hold_live_messages(id)) return platform::Outcome<MessageTable::Hold>(std::move(held));
     return message_table.hold(id);
 }
 

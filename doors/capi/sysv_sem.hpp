@@ -36,11 +36,8 @@ std::uint32_t operations_max();
 platform::Outcome<SetHold> hold_set(int id);
 
 // The call that needs no lock and no wait: a lone operation without undo on a semaphore that concerns nobody else. False: take the long way.
-inline bool operate_quickly(int id, const sembuf* given) {
-    platform::ThreadState& thread = platform::current_thread();
-    objects::SemaphoreOp op;
-    static_assert(sizeof op == sizeof *given);
-    if (!platform::fault_copy(thread, &op, given, sizeof op) || op.has_undo()) return false;
+inline bool operate_quickly(platform::ThreadState& thread, int id, objects::SemaphoreOp op) {
+    if (op.has_undo()) return false;
     OpenSet* open = set_table.glance(id);
     if (open == nullptr || open->id.load(std::memory_order_relaxed) != id) return false;
     if (op.number >= open->object.size()) return false;
@@ -48,6 +45,7 @@ inline bool operate_quickly(int id, const sembuf* given) {
     return open->object.operate_quickly(op.number, op.amount, platform::process_id_of(thread), platform::realtime_s());
 }
 
+int operate_semaphore(int id, const sembuf* given);  // a lone one, without a time-out
 int operate_semaphores(int id, const sembuf* ops, size_t count, const timespec* timeout);
 int control_semaphores(int id, int number, int command, std::uintptr_t argument);
 

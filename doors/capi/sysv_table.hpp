@@ -11,6 +11,7 @@
 #include "objects/permission.hpp"
 #include "objects/sysv_registry.hpp"
 #include "platform/file.hpp"
+#include "platform/local_atomic.hpp"
 #include "private_lock.hpp"
 #include "process_registry.hpp"
 #include "sysv_credentials.hpp"
@@ -29,7 +30,7 @@ struct OpenSysv {
     bool is_live() const { return objects::SysvRegistry::is_live(object.object(), id.load(std::memory_order_acquire)); }
 
     // Whether the effective user may do it: objects::kMayRead, kMayWrite. SOURCE ipcperms() of the kernel: at every call.
-    bool has_rights(std::uint32_t wanted) {
+    [[gnu::always_inline]] inline bool has_rights(std::uint32_t wanted) {
         const std::uint64_t known = rights.load(std::memory_order_relaxed);
         if (__builtin_expect(((known ^ numbers()) & ~std::uint64_t{15}) == 0, 1)) return (wanted & ~known & 6) == 0;
         return ask_rights(wanted);
@@ -39,13 +40,13 @@ private:
     std::uint64_t numbers() const {
         return static_cast<std::uint64_t>(credential_changes.load(std::memory_order_acquire)) << 32 | (object.permission_changes() & 0xfffffffu) << 4;
     }
-    bool ask_rights(std::uint32_t wanted) {
+    __attribute__((noinline, cold)) bool ask_rights(std::uint32_t wanted) {
         const std::uint64_t before = numbers();  // asked again if either changes meanwhile
         const objects::Permission permission = object.permission();
         std::uint64_t granted = 1;
         if (permission.allows(objects::kMayRead)) granted |= objects::kMayRead;
         if (permission.allows(objects::kMayWrite)) granted |= objects::kMayWrite;
-        rights.store(before | granted, std::memory_order_relaxed);
+        if (before >> 32 != kCredentialsDiffer) rights.store(before | granted, std::memory_order_relaxed);
         return (wanted & ~granted & 6) == 0;
     }
 };
@@ -79,17 +80,17 @@ public:
     Open* glance(int id) const { return places_[objects::sysv_index(id)].load(std::memory_order_acquire); }
 
     // The object of that identifier if this process has it open; it may have been removed.
-    Hold hold_known(int id) {
+    [[gnu::always_inline]] inline Hold hold_known(int id) {
         std::atomic<Open*>& place = places_[objects::sysv_index(id)];
         for (;;) {
             Open* open = place.load(std::memory_order_acquire);
             if (open == nullptr || open->id.load(std::memory_order_acquire) != id) return {};
             std::uint32_t count = open->references.load(std::memory_order_relaxed);
-            if (__libc_single_threaded && count != 0) {
-                open->references.store(count + 1, std::memory_order_relaxed);
-                return Hold(*this, open);
-            }
-            if (count == 0 || !open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) continue;
+            // A handler may take the object out of the table, and the last reference with it, at any instant.
+            if (count == 0) continue;
+            const bool counted = __libc_single_threaded ? platform::local_compare_exchange(open->references, count, count + 1)
+                                                        : open->references.compare_exchange_weak(count, count + 1, std::memory_order_acquire);
+            if (__builtin_expect(!counted, 0)) continue;
             if (place.load(std::memory_order_acquire) == open && open->id.load(std::memory_order_acquire) == id) return Hold(*this, open);
             release(open);
         }
@@ -117,10 +118,19 @@ public:
             discard(open);
             return platform::Fault{why == EBADMSG ? EINVAL : why, mapped.fault().rule};
         }
-        open->references.store(2, std::memory_order_relaxed);  // the table's and ours
+        open->references.fetch_add(1, std::memory_order_relaxed);  // the table's and ours
         enter(open, id);
         sweep();
         return Hold(*this, open);
+    }
+
+    // Removes an object that cannot be opened; 0 or the errno of IPC_RMID.
+    static int discard_unopened(int id, int why) {
+        if (why != EINVAL || id < 0) return why == EACCES ? EPERM : why;
+        auto names = process_registry(false);
+        if (!names) return EINVAL;
+        auto gone = (*names)->discard(kKind, id);
+        return gone ? 0 : gone.fault().errno_value == EACCES ? EPERM : gone.fault().errno_value;
     }
 
     // A record for an object that is being made; enter() or discard() follows.
@@ -162,14 +172,10 @@ public:
         if (held && take_out(objects::sysv_index(id), held.operator->())) release(held.operator->());
     }
 
-    void release(Open* open) {
-        if (__libc_single_threaded) {  // no other thread: plain arithmetic is enough, handlers balance what they do
-            const std::uint32_t count = open->references.load(std::memory_order_relaxed);
-            open->references.store(count - 1, std::memory_order_relaxed);
-            if (__builtin_expect(count == 1, 0)) give_up(open);
-        } else if (__builtin_expect(open->references.fetch_sub(1, std::memory_order_acq_rel) == 1, 0)) {
-            give_up(open);
-        }
+    [[gnu::always_inline]] inline void release(Open* open) {
+        const bool last = __libc_single_threaded ? platform::local_decrement(open->references)
+                                                 : open->references.fetch_sub(1, std::memory_order_acq_rel) == 1;
+        if (__builtin_expect(last, 0)) give_up(open);
     }
 
 private:
@@ -178,7 +184,7 @@ private:
         return places_[index].compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
     }
     // The last reference is gone. The youngest records are left alone for a while: a thread may just be looking at one.
-    void give_up(Open* open) {
+    __attribute__((noinline, cold)) void give_up(Open* open) {
         open->id.store(-1, std::memory_order_release);
         give_up_object(open->object);
         const PrivateLock::Hold locked(lock_);

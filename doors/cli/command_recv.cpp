@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include "any_queue.hpp"
 #include "interrupts.hpp"
 #include "output.hpp"
 #include "queue_options.hpp"
@@ -16,7 +17,7 @@ namespace muster::cli {
 namespace {
 
 struct Options {
-    std::string name, count, timeout, output;
+    std::string name, count, timeout, output, type, up_to, except;
     bool follow = false, all = false, peek = false, stream = false, no_wait = false, create = false;
     bool raw = false, lines = false, hex = false;
     QueueShape shape;
@@ -25,16 +26,16 @@ struct Options {
 enum class Form { automatic, raw, lines, hex, json };
 
 // One message as it is written. `terminal`: what would steer the terminal is escaped.
-std::string render(Form form, std::string_view bytes, std::uint32_t priority, bool terminal) {
+std::string render(Form form, std::string_view bytes, std::string_view label_word, std::int64_t label, bool terminal) {
     switch (form) {
         case Form::raw:
             return std::string(bytes);
         case Form::lines:
             return std::string(bytes) + "\n";
         case Form::hex:
-            return fmt::format("# priority {}, {}\n", priority, counted(bytes.size(), "byte")) + hex_dump(bytes);
+            return fmt::format("# {} {}, {}\n", label_word, label, counted(bytes.size(), "byte")) + hex_dump(bytes);
         case Form::json: {
-            Json json{{"priority", priority}, {"size", bytes.size()}};
+            Json json{{label_word, label}, {"size", bytes.size()}};
             if (is_utf8(bytes))
                 json["text"] = bytes;
             else
@@ -54,22 +55,24 @@ std::string render(Form form, std::string_view bytes, std::uint32_t priority, bo
     fail(error == EPIPE ? kBrokenPipe : kError, fmt::format("{}: {}; {}", sink.name(), std::strerror(error), fate));
 }
 
-int peek(MessageQueue& queue, const Options& options, Form form, Sink& sink, const Global& global) {
-    std::vector<Message> messages;
-    if (options.all)
+int peek(AnyQueue& queue, const Options& options, Form form, Sink& sink, const Global& global) {
+    std::vector<AnyMessage> messages;
+    if (options.all) {
         messages = require(queue.peek_all(), Doing::receiving, global);
-    else
-        messages.push_back(require(queue.peek(), Doing::receiving, global));
-    for (const Message& message : messages) {
-        const int error = sink.write(render(form, message.text(), message.priority, sink.terminal()));
+    } else {
+        auto next = queue.peek();
+        if (!next) throw queue.explain_receiving(next.error(), global);
+        messages.push_back(std::move(*next));
+    }
+    for (const AnyMessage& message : messages) {
+        const int error = sink.write(render(form, message.text(), queue.label_word(), message.label, sink.terminal()));
         if (error == EPIPE) fail(kBrokenPipe, "");
         if (error != 0) fail(kError, fmt::format("{}: {}", sink.name(), std::strerror(error)));
     }
     return kOk;
 }
 
-int receive(MessageQueue& queue, const Options& options, const ReceivePolicy& policy, Form form, Sink& sink,
-            const Global& global) {
+int receive(AnyQueue& queue, const Options& options, const ReceivePolicy& policy, Form form, Sink& sink, const Global& global) {
     const bool endless = options.follow || options.all;
     const std::uint64_t wanted = options.count.empty() ? 1 : parse_count("--count", options.count, 1, UINT64_MAX);
     const Interrupts interrupts;
@@ -78,11 +81,11 @@ int receive(MessageQueue& queue, const Options& options, const ReceivePolicy& po
         const auto taken = receiver.take(options.all ? Deadline::now() : policy.deadline());
         if (!taken) {
             if (options.all && taken.error() == EAGAIN) break;
-            Failure failure = explain(taken.error(), Doing::receiving, global);
+            Failure failure = queue.explain_receiving(taken.error(), global);
             if (wanted > 1 && received > 0) failure.text += fmt::format("; {} of {} messages were received", received, wanted);
             throw failure;
         }
-        if (const int error = sink.write(render(form, taken->text(), taken->priority, sink.terminal())))
+        if (const int error = sink.write(render(form, taken->text(), queue.label_word(), taken->label, sink.terminal())))
             output_failed(sink, error, receiver, *taken);
     }
     Interrupts::die_if_pending();
@@ -99,8 +102,25 @@ Form form_of(const Options& options, const Global& global) {
                            : Form::automatic;
 }
 
+// Which messages of a System V queue are meant.
+Selector selector_of(const Options& options, const ObjectName& object) {
+    if (options.type.empty() && options.up_to.empty() && options.except.empty()) return Selector::any();
+    if (object.kind != ObjectKind::typed_queue)
+        fail(kUsage,
+             fmt::format("recv: --type, --up-to and --except are for System V queues such as msg:0x1234; messages of {} have "
+                         "priorities, and the highest comes first",
+                         object.text));
+    if (!options.type.empty() + !options.up_to.empty() + !options.except.empty() > 1)
+        fail(kUsage, "recv: choose one of --type, --up-to and --except");
+    const auto number = [](std::string_view option, const std::string& text) {
+        return static_cast<std::int64_t>(parse_count(option, text, 1, INT64_MAX));
+    };
+    return !options.type.empty()    ? Selector::type(number("--type", options.type))
+           : !options.up_to.empty() ? Selector::up_to(number("--up-to", options.up_to))
+                                    : Selector::except(number("--except", options.except));
+}
+
 void check(const Options& options, Form form) {
-    check_queue_name(options.name);
     if (options.peek && (!options.count.empty() || options.follow))
         fail(kUsage, "recv: --peek shows the next message, --peek --all every message; --count and --follow do not go with it");
     if (options.peek && (!options.timeout.empty() || options.no_wait))
@@ -119,12 +139,14 @@ void check(const Options& options, Form form) {
 
 int recv(const Options& options, const Global& global) {
     const Form form = form_of(options, global);
+    const ObjectName object = parse_queue_name(options.name, options.create, options.shape);
+    const Selector selector = selector_of(options, object);
     check(options, form);
     ReceivePolicy policy;
     if (!options.timeout.empty()) policy.timeout = parse_duration("--timeout", options.timeout);
     policy.no_wait = options.no_wait;
     const Domain domain = open_domain(global);
-    MessageQueue queue = open_queue(domain, options.name, options.create, options.shape, global);
+    AnyQueue queue = open_queue(domain, object, options.create, options.shape, selector, global);
     Sink sink(options.output);  // after the queue: a wrong name must not empty a file, and before the first message is taken
     int code = kOk;
     if (options.stream)
@@ -145,8 +167,12 @@ void add_recv(Registry& registry) {
                                      "  muster recv /jobs --follow --json\n"
                                      "  muster recv /jobs --peek --all --hex         (look, take nothing)\n"
                                      "  muster recv /jobs --raw --output request.bin\n"
-                                     "  muster recv /pipe --stream | tar x");
-    command->add_option("name", options->name, "The queue")->required()->type_name("/NAME");
+                                     "  muster recv /pipe --stream | tar x\n"
+                                     "  muster recv msg:0x1234 --type 7              (the oldest of that type)");
+    command->add_option("queue", options->name, "The queue: /jobs, msg:0x1234, msg:id=5")->required()->type_name("QUEUE");
+    command->add_option("--type", options->type, "Of a System V queue: messages of this type alone")->type_name("N");
+    command->add_option("--up-to", options->up_to, "Of a System V queue: the lowest type first, none above N")->type_name("N");
+    command->add_option("--except", options->except, "Of a System V queue: messages of every other type")->type_name("N");
     command->add_option("--count", options->count, "Take so many messages (default 1)")->type_name("N");
     command->add_flag("--follow", options->follow, "Take messages until interrupted");
     command->add_flag("--all", options->all, "Take all that are there now, and do not wait");
@@ -154,7 +180,7 @@ void add_recv(Registry& registry) {
     command->add_flag("--raw", options->raw, "The messages' bytes and nothing else");
     command->add_flag("--lines", options->lines,
                       "A newline after each message, which is also the default; here nothing is escaped on a terminal");
-    command->add_flag("--hex", options->hex, "Priority, size and a dump of each message");
+    command->add_flag("--hex", options->hex, "Priority or type, size and a dump of each message");
     command->add_flag("--stream", options->stream, "Put together what `send --stream` cut, and check it");
     command->add_option("--timeout", options->timeout, "Wait at most so long for each message: 250ms, 1.5s, 2m")
         ->type_name("DURATION");
@@ -162,6 +188,7 @@ void add_recv(Registry& registry) {
     command->add_option("--output", options->output, "Write to this file instead of standard output")->type_name("FILE");
     command->add_flag("--create", options->create, "Make the queue if there is none");
     options->shape.declare(*command);
+    options->shape.declare_bytes(*command);
     registry.actions.emplace_back(command, [options, &registry] { return recv(*options, registry.global); });
 }
 

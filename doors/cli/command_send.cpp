@@ -4,8 +4,9 @@
 #include <unistd.h>
 #include <limits>
 #include <memory>
+#include <span>
+#include "any_queue.hpp"
 #include "arguments.hpp"
-#include "muster/message_queue.hpp"
 #include "output.hpp"
 #include "queue_options.hpp"
 #include "report.hpp"
@@ -18,7 +19,7 @@ namespace {
 struct Options {
     std::string name;
     std::vector<std::string> messages;
-    std::string priority, file, timeout;
+    std::string priority, type, file, timeout;
     bool lines = false, stream = false, from_stdin = false, no_wait = false, create = false;
     QueueShape shape;
 };
@@ -26,13 +27,12 @@ struct Options {
 // Sends one message after the other and counts them, so that an error can say how far it came.
 class Sender {
 public:
-    Sender(MessageQueue& queue, const SendPolicy& policy, const Global& global)
-        : queue_(queue), policy_(policy), global_(global) {}
+    Sender(AnyQueue& queue, const SendPolicy& policy, const Global& global) : queue_(queue), policy_(policy), global_(global) {}
 
     void send(std::string_view message, std::uint64_t line = 0) {
         const Deadline deadline = policy_.deadline();
         for (;;) {
-            const auto sent = queue_.send(message, policy_.priority, deadline);
+            const auto sent = queue_.send(std::as_bytes(std::span(message)), policy_.label, deadline);
             if (sent) break;
             if (sent.error() == EINTR) continue;
             stop(sent.error(), message.size(), line);
@@ -50,13 +50,13 @@ private:
         if (error == EMSGSIZE)
             failure.text =
                 fmt::format("{}: a message of {} is too long; at most {} go into one. --stream cuts long input into messages",
-                            queue_.name(), counted(size_bytes, "byte"), queue_.message_size_bytes_max());
+                            queue_.name(), counted(size_bytes, "byte"), queue_.sent_bytes_max());
         if (line > 0) failure.text += fmt::format(" (line {})", line);
         if (messages_ > 0) failure.text += fmt::format("; {} before it {} sent", messages_, messages_ == 1 ? "was" : "were");
         throw failure;
     }
 
-    MessageQueue& queue_;
+    AnyQueue& queue_;
     const SendPolicy& policy_;
     const Global& global_;
     std::uint64_t messages_ = 0, bytes_ = 0;
@@ -66,21 +66,21 @@ std::string input_name(const Options& options) {
     return options.file.empty() || options.file == "-" ? "standard input" : options.file;
 }
 
-void send_whole(Sender& sender, int fd, const Options& options, const MessageQueue& queue) {
-    std::string message(std::min<std::size_t>(queue.message_size_bytes_max() + 1, 65536), '\0');
+void send_whole(Sender& sender, int fd, const Options& options, const AnyQueue& queue) {
+    std::string message(std::min<std::size_t>(queue.sent_bytes_max() + 1, 65536), '\0');
     std::size_t filled = 0;
     for (bool ended = false; !ended;) {
-        if (filled == message.size()) message.resize(std::min(queue.message_size_bytes_max() + 1, filled * 2));
+        if (filled == message.size()) message.resize(std::min(queue.sent_bytes_max() + 1, filled * 2));
         filled += read_some(fd, std::as_writable_bytes(std::span(message)).subspan(filled), ended, input_name(options));
-        if (filled > queue.message_size_bytes_max())
+        if (filled > queue.sent_bytes_max())
             fail(kError, fmt::format("{}: more than {}, the longest message {} takes; --stream sends input of any length, "
                                      "--lines a message a line",
-                                     input_name(options), counted(queue.message_size_bytes_max(), "byte"), queue.name()));
+                                     input_name(options), counted(queue.sent_bytes_max(), "byte"), queue.name()));
     }
     sender.send(std::string_view(message).substr(0, filled));
 }
 
-void send_lines(Sender& sender, int fd, const Options& options, const MessageQueue& queue) {
+void send_lines(Sender& sender, int fd, const Options& options, const AnyQueue& queue) {
     std::string pending;
     std::vector<std::byte> chunk(65536);
     std::uint64_t line = 0;
@@ -94,41 +94,56 @@ void send_lines(Sender& sender, int fd, const Options& options, const MessageQue
         }
         pending += fresh;
         // Refused before the whole line is read: it may be as long as the input.
-        if (pending.size() > queue.message_size_bytes_max()) sender.send(pending, ++line);
+        if (pending.size() > queue.sent_bytes_max()) sender.send(pending, ++line);
     }
     if (!pending.empty()) sender.send(pending, ++line);
 }
 
-void check(const Options& options) {
-    check_queue_name(options.name);
+ObjectName check(const Options& options) {
+    ObjectName object = parse_queue_name(options.name, options.create, options.shape);
+    if (object.kind == ObjectKind::typed_queue && !options.priority.empty())
+        fail(kUsage, fmt::format("send: --priority is for POSIX queues such as /jobs; messages of {} have a type: --type N",
+                                 object.text));
+    if (object.kind == ObjectKind::message_queue && !options.type.empty())
+        fail(kUsage,
+             fmt::format("send: --type is for System V queues such as msg:0x1234; messages of {} have a priority: --priority N",
+                         object.text));
     const bool input = options.lines || options.stream || options.from_stdin || !options.file.empty();
     if (!options.messages.empty() && input)
         fail(kUsage, "send: messages on the command line exclude --file, --stdin, --lines and --stream");
     if (options.lines && options.stream) fail(kUsage, "send: --lines and --stream exclude each other");
     if (options.from_stdin && !options.file.empty()) fail(kUsage, "send: --stdin and --file exclude each other");
     if (options.no_wait && !options.timeout.empty()) fail(kUsage, "send: --no-wait and --timeout exclude each other");
+    return object;
+}
+
+// Priority 0 or type 1, unless said.
+std::int64_t label_of(const Options& options, const ObjectName& object) {
+    if (object.kind == ObjectKind::typed_queue)
+        return options.type.empty() ? 1 : static_cast<std::int64_t>(parse_count("--type", options.type, 1, INT64_MAX));
+    if (options.priority.empty()) return 0;
+    return static_cast<std::int64_t>(parse_count("--priority", options.priority, 0, MessageQueue::kPriorityMax));
 }
 
 // The arguments as they were typed; see protect_messages().
 Options decoded(Options options) {
-    for (std::string* text : {&options.name, &options.priority, &options.file, &options.timeout, &options.shape.depth,
-                              &options.shape.message_size, &options.shape.mode})
+    for (std::string* text : {&options.name, &options.priority, &options.type, &options.file, &options.timeout,
+                              &options.shape.depth, &options.shape.message_size, &options.shape.bytes, &options.shape.mode})
         *text = plain(*text);
     for (std::string& message : options.messages) message = plain(message);
     return options;
 }
 
 int send(const Options& options, const Global& global) {
-    check(options);
+    const ObjectName object = check(options);
     SendPolicy policy;
-    if (!options.priority.empty())
-        policy.priority = static_cast<std::uint32_t>(parse_count("--priority", options.priority, 0, MessageQueue::kPriorityMax));
+    policy.label = label_of(options, object);
     if (!options.timeout.empty()) policy.timeout = parse_duration("--timeout", options.timeout);
     policy.no_wait = options.no_wait;
     // Opened first: a file that is not there must not leave a fresh queue behind.
     const Descriptor input = options.messages.empty() ? open_input(options.file.empty() ? "-" : options.file) : Descriptor();
     const Domain domain = open_domain(global);
-    MessageQueue queue = open_queue(domain, options.name, options.create, options.shape, global);
+    AnyQueue queue = open_queue(domain, object, options.create, options.shape, Selector::any(), global);
 
     std::uint64_t messages = 0, bytes = 0;
     if (options.stream) {
@@ -159,11 +174,13 @@ void add_send(Registry& registry) {
         "  muster send /jobs --priority 5 < request.bin        (standard input is one message)\n"
         "  muster send /jobs --lines --file list.txt           (a message a line)\n"
         "  tar c . | muster send /pipe --stream --create       (any length; `muster recv --stream` is the other end)\n"
-        "  muster send /jobs --timeout 2s -- --not-an-option");
-    command->add_option("name", options->name, "The queue")->required()->type_name("/NAME");
+        "  muster send /jobs --timeout 2s -- --not-an-option\n"
+        "  muster send msg:0x1234 --type 7 'for those who wait for 7'");
+    command->add_option("queue", options->name, "The queue: /jobs, msg:0x1234, msg:id=5")->required()->type_name("QUEUE");
     command->add_option("message", options->messages, "One message an argument; with none, standard input is one message")
         ->type_name("MESSAGE");
     command->add_option("--priority", options->priority, "0 to 32767; larger is received first (default 0)")->type_name("N");
+    command->add_option("--type", options->type, "Of a System V queue's message: 1 or more (default 1)")->type_name("N");
     command->add_option("--file", options->file, "Read this file instead of standard input")->type_name("FILE");
     command->add_flag("--lines", options->lines, "Each line of the input is a message");
     command->add_flag("--stream", options->stream, "Cut the input into numbered, checked messages for `recv --stream`");
@@ -173,6 +190,7 @@ void add_send(Registry& registry) {
     command->add_flag("--no-wait", options->no_wait, "Do not wait when the queue is full");
     command->add_flag("--create", options->create, "Make the queue if there is none");
     options->shape.declare(*command);
+    options->shape.declare_bytes(*command);
     registry.actions.emplace_back(command, [options, &registry] { return send(decoded(*options), registry.global); });
 }
 

@@ -1,6 +1,7 @@
 #include "facts.hpp"
 #include <fmt/format.h>
 #include <algorithm>
+#include "any_queue.hpp"
 #include "text.hpp"
 #include "units.hpp"
 
@@ -94,17 +95,29 @@ std::string queue_text(const Facts& facts) {
 
 // "for a message of type 3"
 std::string wish(const TypedQueueWaiter& waiter) {
-    if (waiter.sends) return "for room to send";
-    switch (waiter.selector.kind()) {
+    return waiter.sends ? "for room to send" : "for a message " + words_of(waiter.selector);
+}
+
+std::string_view word_of(Selector::Kind kind) {
+    switch (kind) {
         case Selector::Kind::type:
-            return fmt::format("for a message of type {}", waiter.selector.value());
+            return "type";
         case Selector::Kind::except:
-            return fmt::format("for a message of another type than {}", waiter.selector.value());
+            return "except";
         case Selector::Kind::up_to:
-            return fmt::format("for a message of a type up to {}", waiter.selector.value());
+            return "up-to";
         default:
-            return "for a message of any type";
+            return "any";
     }
+}
+
+// What recv's options of the same names would ask for.
+Json waiter_json(const TypedQueueWaiter& waiter) {
+    Json json{{"pid", waiter.pid}, {"thread", waiter.thread_id}, {"for", waiter.sends ? "room to send" : "a message"}};
+    if (!waiter.sends) json["selector"] = word_of(waiter.selector.kind());
+    if (!waiter.sends && waiter.selector.kind() != Selector::Kind::any) json["type"] = waiter.selector.value();
+    json["since"] = time_to_json(waiter.since);
+    return json;
 }
 
 std::string typed_queue_text(const Facts& facts) {
@@ -232,11 +245,7 @@ Json json_of(const Facts& facts) {
         json["last_receive"] = time_to_json(facts.typed_queue->last_receive);
         json["last_change"] = time_to_json(facts.typed_queue->last_change);
         json["waiters"] = Json::array();
-        for (const TypedQueueWaiter& waiter : facts.queue_waiters)
-            json["waiters"].push_back({{"pid", waiter.pid},
-                                       {"thread", waiter.thread_id},
-                                       {"for", wish(waiter)},
-                                       {"since", time_to_json(waiter.since)}});
+        for (const TypedQueueWaiter& waiter : facts.queue_waiters) json["waiters"].push_back(waiter_json(waiter));
     }
     if (facts.set) {
         json["values"] = facts.values;

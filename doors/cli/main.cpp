@@ -31,6 +31,7 @@ std::string sentence_of(const CLI::ParseError& wrong) {
     const std::string text = wrong.what();
     if (text == "A subcommand is required") return "a command is missing";
     if (text == "name is required") return "/NAME is missing";
+    if (text == "queue is required") return "QUEUE is missing: /jobs, msg:0x1234 or msg:id=5";
     if (text == "object is required") return "OBJECT is missing: sem:0x1234, shm:id=5 …";
     if (text.rfind("The following argument", 0) == 0) return "not understood: " + plain(text.substr(text.find(": ") + 2));
     return text;

@@ -3,9 +3,9 @@
 #include <memory>
 #include "muster/segment.hpp"
 #include "muster/semaphore_set.hpp"
-#include "muster/typed_queue.hpp"
 #include "object_name.hpp"
 #include "output.hpp"
+#include "queue_options.hpp"
 #include "report.hpp"
 #include "semaphore_values.hpp"
 #include "units.hpp"
@@ -84,22 +84,18 @@ int make_posix(const Options& options, const Global& global) {
     return tell(options, object.text, -1, !existed, domain, global);
 }
 
-int make_typed_queue(const Options& options, const Global& global) {
+int make_message_queue(const Options& options, const Global& global) {
     const auto key = parse_key(options.kind, options.name);
-    const TypedQueueOptions wanted{options.mode_or_default()};
-    const std::uint64_t bytes_max = options.size.empty() ? 0 : parse_size("--bytes", options.size);
-    if (!options.size.empty() && bytes_max == 0) fail(kUsage, "--bytes: at least 1 byte");
+    QueueShape wanted;
+    wanted.mode = options.mode;
+    wanted.bytes = options.size;
+    const TypedQueueShape shape = wanted.typed();
     const Domain domain = open_domain(global);
-    auto queue = TypedQueue::create(domain, key ? Key(*key) : Key::none(), wanted);
-    const bool existed = !queue && queue.error() == EEXIST && options.exist_ok;
-    if (existed) queue = TypedQueue::open(domain, Key(*key));
-    if (!queue) throw explain(queue.error(), Doing::making, global);
-    if (bytes_max != 0 && !existed)
-        if (const auto set = queue->set_bytes_max(bytes_max); !set) {
-            (void)queue->remove();
-            throw explain(set.error(), Doing::making, global);
-        }
-    return tell(options, queue->name(), queue->identifier(), !existed, domain, global);
+    auto [queue, made] = make_typed_queue(domain, key ? Key(*key) : Key::none(), shape, options.exist_ok && key, global);
+    if (const auto info = domain.find(options.kind, queue.identifier());
+        !made && shape.bytes_max != 0 && info && info->bytes_max != shape.bytes_max)
+        complain(fmt::format("{}: exists with --bytes {}; left as it is", queue.name(), info->bytes_max));
+    return tell(options, queue.name(), queue.identifier(), made, domain, global);
 }
 
 CLI::App* add_kind(CLI::App& mk, Options& options, const std::string& about, const std::string& examples) {
@@ -154,7 +150,7 @@ void add_mk_objects(Registry& registry, CLI::App& mk) {
     CLI::App* msg =
         add_kind(mk, *queue, "Make a System V message queue", "  muster mk msg 0x1234\n  muster mk msg --bytes 64Ki --mode 0660");
     msg->add_option("--bytes", queue->size, "How many bytes, and messages, it holds (default 16Ki)")->type_name("SIZE");
-    act(registry, msg, queue, make_typed_queue);
+    act(registry, msg, queue, make_message_queue);
 
     auto memory = options_of(ObjectKind::posix_shared_memory);
     CLI::App* posix_shm =

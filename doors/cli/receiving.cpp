@@ -15,17 +15,17 @@ Result<Taken> Receiver::take(Deadline deadline) {
     for (;;) {
         Interrupts::die_if_pending();
         const auto got = queue_.receive(std::span(buffer_.get(), queue_.message_size_bytes_max()), deadline);
-        if (got) return Taken{{buffer_.get(), got->size_bytes}, got->priority};
+        if (got) return Taken{{buffer_.get(), got->size_bytes}, got->label};
         if (!(got.error() == EINTR)) return got.error();
     }
 }
 
 std::string Receiver::put_back(const Taken& message, bool& saved) {
-    const auto sent = queue_.try_send(message.bytes, message.priority);
+    const auto sent = queue_.send(message.bytes, message.label, Deadline::now());
     saved = sent.has_value();
     const std::string what =
-        fmt::format("the message ({}, priority {})", counted(message.bytes.size(), "byte"), message.priority);
-    if (saved) return fmt::format("{} is back in {}, behind others of its priority", what, queue_.name());
+        fmt::format("the message ({}, {} {})", counted(message.bytes.size(), "byte"), queue_.label_word(), message.label);
+    if (saved) return fmt::format("{} is back in {}, {}", what, queue_.name(), queue_.place_of_returned());
     return fmt::format("{} is lost: putting it back failed: {}", what, sent.error().message());
 }
 

@@ -6,8 +6,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include "any_queue.hpp"
 #include "failure.hpp"
-#include "muster/message_queue.hpp"
 
 namespace muster::cli {
 
@@ -24,25 +24,25 @@ struct ReceivePolicy {
 // A message in the receiver's one buffer, good until the next.
 struct Taken {
     std::span<const std::byte> bytes;
-    std::uint32_t priority;
+    std::int64_t label;  // its priority or type
     std::string_view text() const { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 };
 
 // Needs an Interrupts object to be alive: a signal ends the process before or after a message, never in between.
 class Receiver {
 public:
-    explicit Receiver(MessageQueue& queue)
+    explicit Receiver(AnyQueue& queue)
         : queue_(queue), buffer_(std::make_unique_for_overwrite<std::byte[]>(queue.message_size_bytes_max())) {}
 
     // Never EINTR: signals with handlers of ours end the process, others are waited out.
     Result<Taken> take(Deadline deadline);
 
-    // Sends a message that could not be passed on back to where it came from. It comes behind others of its priority.
-    // Returns a sentence that says what became of it.
+    // Sends a message that could not be passed on back to where it came from. It comes behind others of its priority, or of a
+    // System V queue behind all others. Returns a sentence that says what became of it.
     std::string put_back(const Taken& message, bool& saved);
 
 private:
-    MessageQueue& queue_;
+    AnyQueue& queue_;
     std::unique_ptr<std::byte[]> buffer_;
 };
 
@@ -64,6 +64,6 @@ private:
 };
 
 // Receives one stream and writes its bytes; returns how many.
-std::uint64_t receive_stream(MessageQueue& queue, const ReceivePolicy& policy, Sink& sink, const Global& global);
+std::uint64_t receive_stream(AnyQueue& queue, const ReceivePolicy& policy, Sink& sink, const Global& global);
 
 }  // namespace muster::cli

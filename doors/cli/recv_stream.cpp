@@ -19,7 +19,7 @@ constexpr auto kLifeCheckPeriod = 500ms;
 
 class StreamReceiver {
 public:
-    StreamReceiver(MessageQueue& queue, const ReceivePolicy& policy, Sink& sink, const Global& global)
+    StreamReceiver(AnyQueue& queue, const ReceivePolicy& policy, Sink& sink, const Global& global)
         : queue_(queue), receiver_(queue), policy_(policy), sink_(sink), global_(global), progress_("received", 0) {}
 
     std::uint64_t receive() {
@@ -34,7 +34,7 @@ private:
     void look_before_taking() {
         const auto first = queue_.peek();
         if (!first && first.error() == EAGAIN) return;
-        if (!first) throw explain(first.error(), Doing::receiving, global_);
+        if (!first) throw queue_.explain_receiving(first.error(), global_);
         stream::Block block;
         const auto decoded = stream::decode(first->bytes, block);
         if (decoded == stream::Decoded::good && block.sequence == 0) return;
@@ -43,20 +43,21 @@ private:
                                      "Nothing was taken; {} empties the queue",
                                      queue_.name(), stream::name_of(block.stream), block.sequence, drain_command()));
         fail(kError, fmt::format("{}: {}. Nothing was taken; {} receives it as it is", queue_.name(),
-                                 describe(decoded, first->bytes.size(), first->priority),
-                                 global_.command("recv --raw " + queue_.name())));
+                                 describe(decoded, first->bytes.size(), first->label),
+                                 global_.command("recv --raw " + queue_.arguments())));
     }
 
-    std::string drain_command() const { return global_.command("recv --all --raw " + queue_.name() + " >/dev/null"); }
+    std::string drain_command() const { return global_.command("recv --all --raw " + queue_.arguments() + " >/dev/null"); }
 
-    static std::string describe(stream::Decoded decoded, std::size_t size_bytes, std::uint32_t priority) {
+    std::string describe(stream::Decoded decoded, std::size_t size_bytes, std::int64_t label) const {
         switch (decoded) {
             case stream::Decoded::newer:
                 return "a message is a block of a newer stream format than this muster knows";
             case stream::Decoded::damaged:
                 return fmt::format("a stream block of {} bytes is damaged (its length or checksum is wrong)", size_bytes);
             default:
-                return fmt::format("a message ({}, priority {}) is no part of the stream", counted(size_bytes, "byte"), priority);
+                return fmt::format("a message ({}, {} {}) is no part of the stream", counted(size_bytes, "byte"),
+                                   queue_.label_word(), label);
         }
     }
 
@@ -78,7 +79,7 @@ private:
                 fail(kError, fmt::format("{}: the sender (process {}) died; the stream breaks off after {}", queue_.name(),
                                          opening_.sender.pid, counted(bytes_, "byte")));
             if (taken.error() == ETIMEDOUT && deadline.nanoseconds() != limit.nanoseconds()) continue;
-            Failure failure = explain(taken.error(), Doing::receiving, global_);
+            Failure failure = queue_.explain_receiving(taken.error(), global_);
             if (expected_ > 0) failure.text += fmt::format("; the stream breaks off after {}", counted(bytes_, "byte"));
             throw failure;
         }
@@ -87,11 +88,11 @@ private:
     void accept(const Taken& message) {
         stream::Block block;
         const auto decoded = stream::decode(message.bytes, block);
-        if (decoded == stream::Decoded::damaged) broken(describe(decoded, message.bytes.size(), message.priority));
+        if (decoded == stream::Decoded::damaged) broken(describe(decoded, message.bytes.size(), message.label));
         if (decoded != stream::Decoded::good) {
             bool saved = false;
             const std::string fate = receiver_.put_back(message, saved);
-            broken(fmt::format("{}; {}", describe(decoded, message.bytes.size(), message.priority), fate));
+            broken(fmt::format("{}; {}", describe(decoded, message.bytes.size(), message.label), fate));
         }
         if (expected_ == 0 && block.sequence == 0) id_ = block.stream;
         if (expected_ == 0 && block.sequence > 0)
@@ -152,7 +153,7 @@ private:
         fail(kError, std::move(text));
     }
 
-    MessageQueue& queue_;
+    AnyQueue& queue_;
     Receiver receiver_;
     const ReceivePolicy& policy_;
     Sink& sink_;
@@ -165,7 +166,7 @@ private:
 
 }  // namespace
 
-std::uint64_t receive_stream(MessageQueue& queue, const ReceivePolicy& policy, Sink& sink, const Global& global) {
+std::uint64_t receive_stream(AnyQueue& queue, const ReceivePolicy& policy, Sink& sink, const Global& global) {
     const Interrupts interrupts;
     return StreamReceiver(queue, policy, sink, global).receive();
 }

@@ -28,14 +28,14 @@ std::uint64_t size_if_known(int fd) {
 
 class StreamSender {
 public:
-    StreamSender(MessageQueue& queue, const SendPolicy& policy, const Global& global)
+    StreamSender(AnyQueue& queue, const SendPolicy& policy, const Global& global)
         : queue_(queue),
           policy_(policy),
           global_(global),
-          buffer_(std::make_unique_for_overwrite<std::byte[]>(queue.message_size_bytes_max())) {}
+          buffer_(std::make_unique_for_overwrite<std::byte[]>(queue.sent_bytes_max())) {}
 
     std::span<std::byte> payload() {
-        return {buffer_.get() + stream::kHeaderBytes, queue_.message_size_bytes_max() - stream::kHeaderBytes};
+        return {buffer_.get() + stream::kHeaderBytes, queue_.sent_bytes_max() - stream::kHeaderBytes};
     }
     const StreamSum& sum() const { return sum_; }
 
@@ -44,7 +44,7 @@ public:
         stream::seal(message, id_, sum_.blocks, flags);
         const Deadline deadline = policy_.deadline();
         for (;;) {
-            const auto sent = queue_.send(message, policy_.priority, deadline);
+            const auto sent = queue_.send(message, policy_.label, deadline);
             if (sent) break;
             if (sent.error() == EINTR && !Interrupts::pending()) continue;
             if (sent.error() == EINTR) {
@@ -77,13 +77,13 @@ public:
         stream::seal(message, id_, sum_.blocks, stream::kGivenUp);
         const Deadline deadline = Deadline::after(kFarewellWait);
         while (true) {
-            const auto sent = queue_.send(message, policy_.priority, deadline);
+            const auto sent = queue_.send(message, policy_.label, deadline);
             if (sent || !(sent.error() == EINTR)) return;
         }
     }
 
 private:
-    MessageQueue& queue_;
+    AnyQueue& queue_;
     const SendPolicy& policy_;
     const Global& global_;
     std::unique_ptr<std::byte[]> buffer_;
@@ -93,11 +93,10 @@ private:
 
 }  // namespace
 
-StreamSum send_stream(MessageQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy,
-                      const Global& global) {
-    if (queue.message_size_bytes_max() < stream::kMessageSizeMin)
+StreamSum send_stream(AnyQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy, const Global& global) {
+    if (queue.sent_bytes_max() < stream::kMessageSizeMin)
         fail(kError, fmt::format("{}: its messages hold {} bytes; a stream needs {} or more", queue.name(),
-                                 queue.message_size_bytes_max(), stream::kMessageSizeMin));
+                                 queue.sent_bytes_max(), stream::kMessageSizeMin));
     const std::uint64_t size_bytes = size_if_known(fd);
     const Interrupts interrupts;
     StreamSender sender(queue, policy, global);

@@ -4,13 +4,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include "any_queue.hpp"
 #include "failure.hpp"
-#include "muster/message_queue.hpp"
 
 namespace muster::cli {
 
 struct SendPolicy {
-    std::uint32_t priority = 0;
+    std::int64_t label = 0;                           // priority or type
     std::optional<std::chrono::nanoseconds> timeout;  // for each message
     bool no_wait = false;
 
@@ -25,6 +25,6 @@ struct StreamSum {
 };
 
 // Reads `fd` to its end. If it cannot go on, it tells the receiver so with a last block, as far as there is room for one.
-StreamSum send_stream(MessageQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy, const Global& global);
+StreamSum send_stream(AnyQueue& queue, int fd, const std::string& input_name, const SendPolicy& policy, const Global& global);
 
 }  // namespace muster::cli

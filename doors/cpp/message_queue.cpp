@@ -1,6 +1,7 @@
 #include "muster/message_queue.hpp"
 #include <unistd.h>
 #include <algorithm>
+#include <atomic>
 #include "implementation.hpp"
 #include "objects/queue.hpp"
 #include "platform/fault_copy.hpp"
@@ -14,11 +15,12 @@ struct MessageQueue::Implementation {
     std::string name;
     Domain domain;
     platform::File file;
-    platform::File fifo;
+    std::atomic<int> fifo{-1};
     explicit Implementation(std::string queue_name, Domain queue_domain) : name(std::move(queue_name)), domain(std::move(queue_domain)) {}
     ~Implementation() {
-        if (fifo.fd() < 0) return;
-        fifo = platform::File();
+        const int opened = fifo.load(std::memory_order_acquire);
+        if (opened < 0) return;
+        platform::close_file(opened);
         if (queue.object().removed.load_acquire() != 0) objects::remove_idle_fifo(domain.implementation()->domain, queue.object());
     }
 };
@@ -57,22 +59,21 @@ platform::ThreadState& this_thread() {
     return platform::current_thread();
 }
 
-// The FIFO that stands for the queue in event loops.
-Result<platform::File> open_fifo(const Domain& domain, objects::Queue& queue, const std::string& name, bool create) {
-    const int fd = objects::open_fifo(domain.implementation()->domain, queue, create);
-    if (fd < 0) return explain({-fd, "the queue's FIFO cannot be opened"}, name);
-    return platform::File(fd);
+// The FIFO that stands for the queue in event loops; the first to open it is the one whose descriptor stays. Negated errno.
+int open_fifo(MessageQueue::Implementation& self, bool create) {
+    int known = self.fifo.load(std::memory_order_acquire);
+    if (known >= 0) return known;
+    const int opened = objects::open_fifo(self.domain.implementation()->domain, self.queue, create);
+    if (opened < 0 || self.fifo.compare_exchange_strong(known, opened, std::memory_order_acq_rel)) return opened;
+    platform::close_file(opened);
+    return known;
 }
 
 // Called by the engine when another process polls and its tokens must be kept.
 int open_fifo_to_tell(objects::Queue& queue) {
-    auto& self = *reinterpret_cast<MessageQueue::Implementation*>(&queue);
-    if (self.fifo.fd() >= 0) return self.fifo.fd();
-    auto fifo = open_fifo(self.domain, queue, self.name, false);
-    if (!fifo) return -1;
-    self.fifo = std::move(*fifo);
-    queue.set_fifo(self.fifo.fd());
-    return self.fifo.fd();
+    const int opened = open_fifo(*reinterpret_cast<MessageQueue::Implementation*>(&queue), false);
+    if (opened >= 0) queue.set_fifo(opened);
+    return opened >= 0 ? opened : -1;
 }
 
 Result<std::unique_ptr<MessageQueue::Implementation>> open_existing(const Domain& domain, const std::string& shown, const std::string& path) {
@@ -231,13 +232,10 @@ Result<std::vector<Message>> MessageQueue::peek_all() {
 
 Result<int> MessageQueue::fd() {
     Implementation& self = *implementation_;
-    if (self.fifo.fd() < 0) {
-        auto fifo = open_fifo(self.domain, self.queue, self.name, true);
-        if (!fifo) return fifo.error();
-        self.fifo = std::move(*fifo);
-    }
-    if (auto started = self.queue.start_polling(this_thread(), self.file.fd(), self.fifo.fd(), false); !started) return explain(started.fault(), self.name);
-    return self.fifo.fd();
+    const int fifo = open_fifo(self, true);
+    if (fifo < 0) return explain({-fifo, "the queue's FIFO cannot be opened"}, self.name);
+    if (auto started = self.queue.start_polling(this_thread(), self.file.fd(), fifo, false); !started) return explain(started.fault(), self.name);
+    return fifo;
 }
 
 Result<QueueStatus> MessageQueue::status() const {

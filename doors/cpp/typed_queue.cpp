@@ -22,13 +22,14 @@ struct TypedQueue::Implementation {
     std::int32_t id = -1;
     Key key = Key::none();
     std::string name = "msg";
-    platform::File fifo;
+    std::atomic<int> fifo{-1};
     std::atomic<std::uint64_t> rights{0};  // permission changes << 4 | what is allowed | 1
 
     explicit Implementation(const Domain& its_domain) : system(cpp::system_v(its_domain)), domain(its_domain) {}
     ~Implementation() {
-        if (fifo.fd() < 0) return;
-        fifo = platform::File();
+        const int opened = fifo.load(std::memory_order_acquire);
+        if (opened < 0) return;
+        platform::File{opened};  // closes it
         if (!live()) objects::remove_idle_fifo(domain.implementation()->domain, queue.object());
     }
     void entered(std::int32_t identifier) {
@@ -57,12 +58,20 @@ struct TypedQueue::Implementation {
         return cpp::explain(fault, name, "message queue");
     }
 
+    // The one FIFO of this object; of two threads that open it at once the second closes its own. A negated errno value.
+    int open_fifo(bool create) {
+        int known = fifo.load(std::memory_order_acquire);
+        if (known >= 0) return known;
+        const int opened = objects::open_fifo(domain.implementation()->domain, queue, create);
+        if (opened < 0 || fifo.compare_exchange_strong(known, opened, std::memory_order_acq_rel)) return opened;
+        platform::File{opened};
+        return known;
+    }
     // Called by the engine when somebody polls and the FIFO's tokens must be kept.
     static int open_fifo_to_tell(objects::Queue& polled) {
-        auto& self = *reinterpret_cast<Implementation*>(&polled);
-        if (self.fifo.fd() < 0) self.fifo = platform::File(std::max(-1, objects::open_fifo(self.domain.implementation()->domain, polled, false)));
-        if (self.fifo.fd() >= 0) polled.set_fifo(self.fifo.fd());
-        return self.fifo.fd();
+        const int opened = reinterpret_cast<Implementation&>(polled).open_fifo(false);
+        if (opened >= 0) polled.set_fifo(opened);
+        return opened < 0 ? -1 : opened;
     }
 };
 
@@ -160,11 +169,13 @@ std::size_t TypedQueue::message_size_bytes_max() const { return implementation_-
 Result<> TypedQueue::send(std::span<const std::byte> message, std::int64_t type, Deadline deadline) {
     Implementation& self = *implementation_;
     if (type < 1) return self.error(kNoSuchSelector);
-    if (message.size() > self.queue.message_bytes_max()) return self.error({EINVAL, "the message is longer than the queue takes (the domain's limit msgmax when it was made)"});
+    if (message.size() > self.queue.message_bytes_max())
+        return self.error({EINVAL, "the message is longer than the queue takes (the domain's limit msgmax when it was made)"});
     if (auto allowed = self.may(kMayWrite); !allowed) return self.error(allowed.fault());
     auto sent = self.queue.send_typed(this_thread(), message.data(), message.size(), static_cast<std::uint64_t>(type), patience_for(deadline));
     if (sent) return ok();
-    if (sent.fault().errno_value == EAGAIN) return self.error({EAGAIN, "the queue has no room for the message; wait, receive some, or raise its bytes"});
+    if (sent.fault().errno_value == EAGAIN)
+        return self.error({EAGAIN, "the queue has no room for the message; wait, receive some, or raise its bytes"});
     return self.error(sent.fault());
 }
 
@@ -238,13 +249,10 @@ Result<TypedMessage> TypedQueue::peek(Selector selector) {
 Result<int> TypedQueue::fd() {
     Implementation& self = *implementation_;
     if (!self.live()) return self.error({EIDRM});
-    if (self.fifo.fd() < 0) {
-        const int fd = objects::open_fifo(self.domain.implementation()->domain, self.queue, true);
-        if (fd < 0) return self.error({-fd, "the queue's FIFO cannot be opened"});
-        self.fifo = platform::File(fd);
-    }
-    if (auto started = self.queue.start_polling(this_thread(), -1, self.fifo.fd(), false); !started) return self.error(started.fault());
-    return self.fifo.fd();
+    const int fifo = self.open_fifo(true);
+    if (fifo < 0) return self.error({-fifo, "the queue's FIFO cannot be opened"});
+    if (auto started = self.queue.start_polling(this_thread(), -1, fifo, false); !started) return self.error(started.fault());
+    return fifo;
 }
 
 namespace {

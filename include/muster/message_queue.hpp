@@ -104,7 +104,7 @@ public:
     //   EINVAL     priority is out of range
     //   EAGAIN     the queue is full and deadline is now()
     //   ETIMEDOUT  it was still full at the deadline
-    //   EINTR      a signal handler ran while waiting
+    //   EINTR      a signal handler without SA_RESTART ran while waiting
     //   ENOSPC     the file system has no room for the message
     //   EBADMSG    the queue's file is damaged; every later call says so too
     Result<> send(std::span<const std::byte> message, std::uint32_t priority = 0, Deadline deadline = Deadline::never());
@@ -118,7 +118,7 @@ public:
     //   EMSGSIZE   buffer is shorter than message_size_bytes_max
     //   EAGAIN     the queue is empty and deadline is now()
     //   ETIMEDOUT  it was still empty at the deadline
-    //   EINTR      a signal handler ran while waiting
+    //   EINTR      a signal handler without SA_RESTART ran while waiting
     //   EBADMSG    the queue's file is damaged
     Result<Received> receive(std::span<std::byte> buffer, Deadline deadline = Deadline::never());
     Result<Message> receive(Deadline deadline = Deadline::never());

@@ -119,7 +119,7 @@ public:
     // Errors, after all of which every value is as it was before the call:
     //   EAGAIN     it would have to wait and deadline is now()
     //   ETIMEDOUT  it could not be done up to the deadline
-    //   EINTR      a signal handler ran while waiting
+    //   EINTR      a signal handler without SA_RESTART ran while waiting
     //   EIDRM      the set was removed, before or while waiting
     //   ERANGE     a value would exceed kValueMax, or an adjustment its limits (-32768..32767)
     //   EINVAL     no operation; a number that is none of the set's semaphores

@@ -120,7 +120,7 @@ public:
     //   EINVAL     type below 1; message too long
     //   EAGAIN     there is no room and deadline is now()
     //   ETIMEDOUT  there was still none at the deadline
-    //   EINTR      a signal handler ran while waiting
+    //   EINTR      a signal handler without SA_RESTART ran while waiting
     //   EIDRM      the queue was removed, before or while waiting
     //   EACCES     the mode does not let this user send
     //   ENOSPC     the file system has no memory for the message

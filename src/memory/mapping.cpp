@@ -16,7 +16,7 @@ Mapping::~Mapping() {
 
 namespace {
 Outcome<std::byte*> map_file(int fd, std::uint64_t bytes, std::atomic<std::uint32_t>* damage) {
-    const long start = platform::map_shared(fd, bytes, true);
+    const long start = platform::map_shared_sparse(fd, bytes);
     if (start < 0 && start > -4096) return Fault{static_cast<int>(-start), "the object does not fit into the address space"};
     auto* pointer = reinterpret_cast<std::byte*>(start);
     platform::register_shared_mapping(pointer, bytes, damage);
@@ -42,7 +42,7 @@ Outcome<Mapping> Mapping::create(int fd, std::uint64_t bytes, std::uint64_t rese
 }
 
 Outcome<> Mapping::append(int fd) {
-    const long at = platform::map_shared_over(start_ + first_bytes_, fd, 0, bytes_ - first_bytes_);
+    const long at = platform::map_shared_sparse(fd, bytes_ - first_bytes_, start_ + first_bytes_);
     if (at < 0 && at > -4096) return Fault{static_cast<int>(-at), "the object does not fit into the address space"};
     return platform::done();
 }

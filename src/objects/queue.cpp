@@ -96,7 +96,7 @@ Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
     }
     header_->sent.cpu.store_relaxed(~0u);
     header_->received.cpu.store_relaxed(~0u);
-    attach();
+    attach(geometry);
     return platform::done();
 }
 
@@ -105,6 +105,7 @@ Outcome<> Queue::open(int fd, bool even_damaged, int slots_fd) {
     struct stat slots{};
     if (typed)
         if (const int rc = platform::file_status(slots_fd, &slots); rc < 0) return Fault{-rc};
+    if (typed && (!S_ISREG(slots.st_mode) || slots.st_nlink > 1)) return Fault{EBADMSG, "the queue's second file is another's"};
     const auto behind_bytes = static_cast<std::uint64_t>(slots.st_size);
     auto mapping = memory::Mapping::open(fd, kFormat, &mapping_damaged_, behind_bytes);
     if (!mapping) return mapping.fault();
@@ -115,13 +116,13 @@ Outcome<> Queue::open(int fd, bool even_damaged, int slots_fd) {
     const QueueGeometry geometry = header->geometry;  // our copy
     if (auto checked = check_geometry(geometry, file_bytes); !checked) return checked;
     if (typed != (geometry.face == static_cast<std::uint32_t>(QueueFace::types))) return Fault{EBADMSG, "the queue is one of another kind (POSIX or System V)"};
-    if (typed && (geometry.slots_inode != slots.st_ino || geometry.slots_device != slots.st_dev || mapping->header().file_bytes != geometry.slots_offset))
+    if (typed && (geometry.slots_inode != slots.st_ino || geometry.slots_device != slots.st_dev || file_bytes - behind_bytes != geometry.slots_offset))
         return Fault{EBADMSG, "the queue's second file is another queue's"};
     if (!even_damaged && (header->shared.flags.load_relaxed() & kQueueDamaged) != 0)
         return Fault{EBADMSG, "the queue was found damaged before; `muster fsck` says more"};
     new (&mapping_) memory::Mapping(std::move(*mapping));
     header_ = header;
-    attach();
+    attach(geometry);
     return platform::done();
 }
 
@@ -131,16 +132,17 @@ Outcome<> Queue::check_geometry(const QueueGeometry& geometry, std::uint64_t fil
     std::uint64_t planned_bytes = 0;
     if (geometry.face > static_cast<std::uint32_t>(QueueFace::types)) return Fault{EBADMSG, "the queue's header names a face that is none; it is damaged"};
     QueueGeometry planned = plan(geometry.messages_max, geometry.message_bytes_max, static_cast<QueueFace>(geometry.face), planned_bytes);
-    planned.slots_inode = geometry.slots_inode;
-    planned.slots_device = geometry.slots_device;
+    if (geometry.face == static_cast<std::uint32_t>(QueueFace::types)) {  // zero in a queue of one file
+        planned.slots_inode = geometry.slots_inode;
+        planned.slots_device = geometry.slots_device;
+    }
     if (__builtin_memcmp(&planned, &geometry, sizeof planned) != 0 || planned_bytes != file_bytes)
         return Fault{EBADMSG, "the queue's header contradicts itself; it is damaged"};
     return platform::done();
 }
 
 // From the checked numbers: the same plan that the creator made.
-void Queue::attach() {
-    const QueueGeometry& g = header_->geometry;
+void Queue::attach(const QueueGeometry& g) {
     std::uint64_t file_bytes = 0;
     typed_ = g.face == static_cast<std::uint32_t>(QueueFace::types);
     const QueueGeometry planned = plan(g.messages_max, g.message_bytes_max, typed_ ? QueueFace::types : QueueFace::priorities, file_bytes);
@@ -234,17 +236,22 @@ void remove_idle_fifo(const Domain& domain, const memory::ObjectHeader& object) 
 }
 
 Fault Queue::damaged(const char* what) const {
-    header_->shared.flags.or_release(kQueueDamaged);
+    if ((header_->shared.flags.or_release(kQueueDamaged) & kQueueDamaged) == 0) {
+        // Nobody waits for what cannot come any more. Who is about to sleep sees the flag, or is woken.
+        const std::uint32_t high = header_->shared.actors_high.load_acquire();
+        for (std::uint32_t number = 0; number < high && number < actors_.count; ++number)
+            if (actor(number).life.load_acquire() != 0) platform::futex_wake(actor(number).word.address(), 1);
+    }
     return Fault{EBADMSG, what};
 }
 
 Outcome<> Queue::usable() const {
     const std::uint32_t flags = header_->shared.flags.load_acquire();
+    // SYNC sysv.removed (acquire half).
+    if (typed_ && header_->object.removed.load_acquire() == 1) return Fault{EIDRM, "the queue has been removed"};
     if (flags & kQueueDamaged) return Fault{EBADMSG, "the queue was found damaged; `muster fsck` says more"};
     if (mapping_damaged_.load(std::memory_order_relaxed) != 0)  // relaxed: set by a handler on this very thread, or soon enough
         return damaged("the queue's file was cut short or its memory is gone");
-    // SYNC sysv.removed (acquire half).
-    if (typed_ && header_->object.removed.load_acquire() == 1) return Fault{EIDRM, "the queue has been removed"};
     return platform::done();
 }
 

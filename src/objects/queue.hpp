@@ -199,7 +199,7 @@ private:
     };
     static_assert(PriorityIndex::kNone == TypeIndex::kNone);
 
-    void attach();
+    void attach(const QueueGeometry& checked);
     template <class Changed>
     bool look_for_peer(std::uint32_t peer_cpu, Changed changed);
     platform::Outcome<> check_geometry(const QueueGeometry& geometry, std::uint64_t file_bytes) const;

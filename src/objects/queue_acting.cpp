@@ -56,7 +56,7 @@ platform::Outcome<> Acting::begin(int fd, ActorKind kind) {
         }
         return platform::done();
     }
-    return Fault{EAGAIN, "more threads wait at this queue than it has room to remember"};
+    return Fault{queue_.typed_ ? ENOMEM : EAGAIN, "more threads wait at this queue than it has room to remember"};
 }
 
 void Acting::end() {
@@ -117,6 +117,7 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
     static std::atomic<bool> waitv_missing{false};
     for (int yields = 0, spins = 0;;) {
         std::uint32_t word = mine.word.load_acquire();
+        if (__builtin_expect(queue.marked_damaged(), 0)) return Outcome::retry;  // asked again, it says so
         switch (state_of(word)) {
             case ActorState::done: return Outcome::given;
             case ActorState::given:
@@ -168,7 +169,15 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
         if (dead) {
             if (auto locked = me.lock_both(); !locked) return Outcome::retry;  // damaged or removed: asked again, it says which
             queue.reap_dead(fd);
+            // Repairs may have brought back what we wait for: look again ourselves.
+            const ActorState now = state_of(mine.word.load_acquire());
+            const bool ask = now == ActorState::waiting || now == ActorState::asleep;
+            if (ask) {
+                queue.unlink_receiver(me.number());
+                mine.word.store_release(me.word_for(ActorState::idle));
+            }
             me.unlock_both();
+            if (ask) return Outcome::retry;
             continue;
         }
         platform::DeadlineNs until = deadline_ns;

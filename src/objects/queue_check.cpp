@@ -196,9 +196,12 @@ Outcome<> Queue::repair(platform::ThreadState& thread, int fd, Found found, void
     QueueReceivePublished& p = header_->received;
     reap_dead(fd);
     if (s.fresh.load_relaxed() > slots_.count) s.fresh.store_relaxed(slots_.count);
+    // A slot in use has its memory; the index of types asks how many have.
+    if (s.slots_reserved.load_relaxed() < s.fresh.load_relaxed()) s.slots_reserved.store_relaxed(s.fresh.load_relaxed());
     // Every slot is a message, free, or in somebody's hands; from that all else follows.
     s.spare.store_relaxed(0);
     r.stack.store_relaxed(0);
+    r.taking.store_relaxed(0);
     header_->sent.returned_head.store_relaxed(p.returned_tail.load_relaxed());
     const std::uint32_t used = s.fresh.load_relaxed();
     std::uint64_t message_bytes = 0;
@@ -239,7 +242,11 @@ Outcome<> Queue::repair(platform::ThreadState& thread, int fd, Found found, void
     s.freed_seen.store_relaxed(p.freed.load_relaxed());
     s.drained_seen.store_relaxed(p.drained.load_relaxed());
     recover_send();
-    if (typed_) p.freed_bytes.store_release(header_->sent.sent_bytes.load_relaxed() - message_bytes);
+    if (typed_) {
+        p.freed_bytes.store_release(header_->sent.sent_bytes.load_relaxed() - message_bytes);
+        s.freed_bytes_seen.store_relaxed(p.freed_bytes.load_relaxed());
+    }
+    wake_all();  // messages may have gone, or come back
     me.unlock_both();
     return rebuilt;
 }

@@ -72,6 +72,7 @@ inline constexpr std::uint32_t kQueuePolled = 1;    // somebody polls: keep the 
 inline constexpr std::uint32_t kQueueInEpoll = 16;  // beside kQueuePolled: for good, since nobody tells when a watch ends
 inline constexpr std::uint32_t kQueueWatched = 8;   // somebody is registered for notification
 inline constexpr std::uint32_t kQueueDamaged = 4;   // somebody read what cannot be; every later call says so
+inline constexpr std::uint32_t kQueueRemoved = 32;  // a removed typed queue: who had looked before finds it out all the same
 
 struct QueueShared {
     memory::ShmU32 flags;            // both locks held

@@ -49,9 +49,11 @@ void Queue::trim_if_idle(platform::ThreadState& thread, int fd) {
         if (typed_) types_.clear();
         reset_free_slots();
         const std::uint32_t kept = s.slots_reserved.load_relaxed();
-        for (std::uint32_t number = 0; number < kept; ++number) slot(number).region_pages.store_release(0);
         header_->shared.region_pages.store_release(0);
         const std::uint64_t kept_end = (slots_offset_ + std::uint64_t{kept} * slots_.stride_bytes + 4095) & ~4095ull;
+        // Their headers stay, up to the last one on the pages that stay.
+        const std::uint64_t stay = (kept_end - slots_offset_ + slots_.stride_bytes - 1) / slots_.stride_bytes;
+        for (std::uint32_t number = 0; number < stay && number < slots_.count; ++number) slot(number).region_pages.store_release(0);
         if (kept_end < regions_offset_) give_back(fd, kept_end, regions_offset_ - kept_end);
         if (region_stride_ != 0) give_back(fd, regions_offset_, mapping_.bytes() - regions_offset_);
         header_->shared.excess.store_release(0);

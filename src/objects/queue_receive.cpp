@@ -378,7 +378,7 @@ Outcome<ReceivedMessage> Queue::receive_as(platform::ThreadState& thread, int fd
         if (header_->sent.receivers_waiting.load_relaxed() != 0) break;  // behind them, in order
         const std::uint64_t seen = kIsTyped<To> ? header_->sent.sent.load_acquire() : header_->received.drained.load_relaxed();
         if (!look_for_peer(header_->sent.cpu.load_relaxed(), [&] { return header_->sent.sent.load_acquire() != seen; })) break;
-        spun = false;
+        spun = kIsTyped<To>;  // others' messages may come for ever: one look, then into the list
     }
     return receive_slow(thread, fd, to, patience, interruptions);
 }

@@ -61,6 +61,7 @@ std::uint32_t Queue::relink(ActorKind kind, memory::ShmU32& first, memory::ShmU3
 void Queue::recover_send() {
     QueueSend& s = header_->send;
     const std::uint32_t filling = s.filling.load_acquire();
+    bool taken_back = false;
     if (filling != 0 && filling <= slots_.count) {
         const std::uint32_t number = filling - 1;
         const std::uint32_t word = slot(number).state.load_acquire();
@@ -90,8 +91,7 @@ void Queue::recover_send() {
                 } else if (state_of(state) == ActorState::given) {
                     waiter.slot.store_release(filling);
                 } else if (state_of(state) == ActorState::retry) {
-                    // Taken back from a sleeper that was not there: into the inbox, where there is always room for one.
-                    commit_to_inbox(number, true, typed_);
+                    taken_back = true;  // from a sleeper that was not there
                 }
                 break;
             }
@@ -109,7 +109,11 @@ void Queue::recover_send() {
     }
     header_->sent.receivers_waiting.store_release(relink(ActorKind::receiver, s.first_receiver, s.last_receiver));
     MUSTER_CRASH_POINT("queue.recover_send.relinked");
+    // To the next one who asks for it, or into the inbox, where there is always room for one.
+    if (taken_back && (s.first_receiver.load_relaxed() == 0 || !hand_over(filling - 1))) commit_to_inbox(filling - 1, true, typed_);
     s.filling.store_release(0);
+    // The dead may have been changing the rights.
+    if (typed_) header_->shared.permission_changes.add_release(1);
     if (s.trimming.load_relaxed() != 0) {
         // Its holder had both locks and every slot was free. The receive side's half, unless that was repaired first.
         if (s.trimming.load_relaxed() == 1) header_->receive.stack.store_release(0);

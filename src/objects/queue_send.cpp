@@ -341,7 +341,7 @@ Outcome<> Queue::help_refill(platform::ThreadState& thread) {
     if (!lock) return lock.fault();
     if (lock->owner_died()) recover_receive();
     if (header_->receive.stack.load_relaxed() == 0 && header_->received.returned_tail.load_relaxed() == header_->sent.returned_head.load_acquire())
-        return Fault{EAGAIN, "every slot of the queue is in somebody's hands"};
+        return Fault{typed_ ? ENOMEM : EAGAIN, "every slot of the queue is in somebody's hands"};
     refill_returned();
     return platform::done();
 }
@@ -390,7 +390,7 @@ Outcome<> Queue::send_as(platform::ThreadState& thread, int fd, const void* mess
                 return kTyped ? header_->received.freed.load_acquire() != freed : header_->sent.sent.load_relaxed() - header_->received.freed.load_acquire() < messages_max_;
             }))
             break;
-        spun = false;
+        spun = kTyped;  // there may be room for ever for others' messages: one look, then into the list
     }
     return send_slow(thread, fd, message, length, priority, patience, interruptions);
 }
@@ -423,7 +423,7 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
                 if (popped == Quick::refill) {
                     refill_returned();
                     popped = pop_free(fd, number, fault, typed_);
-                    if (popped == Quick::refill) fault = Fault{EAGAIN, "every slot of the queue is in somebody's hands"};
+                    if (popped == Quick::refill) fault = Fault{typed_ ? ENOMEM : EAGAIN, "every slot of the queue is in somebody's hands"};
                 }
                 if (popped != Quick::done) {
                     me.unlock_both();

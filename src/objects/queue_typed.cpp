@@ -188,6 +188,8 @@ Outcome<> Queue::change(platform::ThreadState& thread, Change change, void* cont
     if (auto locked = me.lock_both(); !locked) return locked;
     wake_all();
     MUSTER_CRASH_POINT("queue.change.woken");
+    // Before and after: whoever looks meanwhile knows that he has to look again. A death in between is recover_send()'s.
+    header_->shared.permission_changes.add_release(1);
     auto changed = change(context, header_->object);
     if (changed) {
         header_->shared.bytes_max.store_release(bytes_max);
@@ -201,12 +203,16 @@ Outcome<> Queue::change(platform::ThreadState& thread, Change change, void* cont
 }
 
 Outcome<> Queue::remove(platform::ThreadState& thread, Mark mark) {
+    // A damaged queue must go too: nothing else happens in it any more, so that it needs no locks.
     Acting me(*this, thread);
-    if (auto begun = me.begin(-1, ActorKind::keeper); !begun) return begun;
-    if (auto locked = me.lock_both(); !locked) return locked;
+    if (auto begun = me.begin(-1, ActorKind::keeper); !begun && begun.fault().errno_value != EBADMSG) return begun;
+    if (me.begun())
+        if (auto locked = me.lock_both(); !locked && locked.fault().errno_value != EBADMSG) return locked;
     wake_all();
     MUSTER_CRASH_POINT("queue.remove.woken");
     mark(header_->object);  // COMMIT
+    // Who polls looks, and hears of it.
+    if ((header_->shared.flags.or_release(kQueueRemoved) & kQueuePolled) != 0) set_tokens(1);
     MUSTER_CRASH_POINT("queue.remove.marked");
     // Whoever still has it mapped keeps the address space, not the memory; unless somebody is about to copy a message out.
     bool held = false;

@@ -4,7 +4,7 @@
 //   offset  size  field               written by
 //        0   128  memory::ObjectHeader
 //      128     8  size_bytes          creator, once: what was asked for
-//      136     8  data_bytes          creator, once: the data file's length, whole pages
+//      136     8  data_bytes          creator, once: the data file's length
 //      144     8  data_inode          creator, once
 //      152     8  data_device         creator, once
 //      160     4  lock                sync::robust_lock, by thread

@@ -147,24 +147,32 @@ Outcome<> SemaphoreSet::locked(platform::ThreadState& thread, ProcessLives* live
 }
 
 // A change while nobody sleeps: what SemaphoreChange does, at the shortest. Results as of SemaphoreChange::perform(); what has been
-// staged when an operation fails is never looked at again.
-int SemaphoreSet::operate_alone(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking) {
+// staged when an operation fails is never looked at again. Unless `kSettled`, kAskFirst also if one of the semaphores is held by
+// somebody who may be dead.
+template <bool kSettled>
+[[gnu::always_inline]] inline int SemaphoreSet::operate_alone(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid,
+                                                              std::uint32_t& blocking) {
     SemaphoreHeader& header = *header_;
-    const std::uint32_t change = header.change.load_relaxed() + 1 != 0 ? header.change.load_relaxed() + 1 : 1;
+    Semaphore* const all = semaphores_at_;
+    const std::uint32_t last = header.change.load_relaxed(), change = last + 1 != 0 ? last + 1 : 1;
     header.change.store_relaxed(change);
     std::uint32_t staged = 0, adjusted = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
         const SemaphoreOp op = ops[i];
-        Semaphore& each = semaphore(op.number);
+        Semaphore& each = all[op.number];
+        if constexpr (!kSettled) {
+            const std::uint32_t holders = each.holders.load_relaxed();
+            if (holders != 0 && (holders != 1 || record == 0 || each.holder.load_relaxed() != record)) return kAskFirst;
+        }
         std::uint64_t word;
-        if (each.stage.load_relaxed() == change) {
+        if (__builtin_expect(each.stage.load_relaxed() == change, 0)) {
             word = each.staged.load_relaxed();
         } else {
             word = each.word.load_relaxed();
             while (__builtin_expect((word & kFree) != 0, 0))
                 if (each.word.compare_exchange(word, word & ~kFree)) word &= ~kFree;
             each.stage.store_relaxed(change);
-            semaphore(staged++).logged.store_relaxed(op.number);  // at most one entry a semaphore
+            all[staged++].logged.store_relaxed(op.number);  // at most one entry a semaphore
         }
         const int value = static_cast<int>(value_of(word)), next = value + op.amount;
         if (op.amount == 0 ? value != 0 : next < 0) {
@@ -180,30 +188,32 @@ int SemaphoreSet::operate_alone(const SemaphoreOp* ops, std::uint32_t count, std
             const std::uint64_t before = entry < adjusted ? logs().adjust[entry].load_relaxed() : adjust(record - 1, op.number).load_relaxed();
             const int amount = static_cast<std::int16_t>(before & 0xffff) - op.amount;
             if (amount < -kSemaphoreAdjustMax - 1 || amount > kSemaphoreAdjustMax) return -ERANGE;
-            logs().adjust[entry].store_relaxed(static_cast<std::uint64_t>(record - 1) << 32 | static_cast<std::uint64_t>(op.number) << 16 | static_cast<std::uint16_t>(amount));
+            logs().adjust[entry].store_relaxed(static_cast<std::uint64_t>(record - 1) << 32 | static_cast<std::uint64_t>(op.number) << 16 |
+                                               static_cast<std::uint16_t>(amount));
             if (entry == adjusted) ++adjusted;
             word |= kAdjustStaged;
         }
         each.staged.store_relaxed(with_pid(with_value(word, static_cast<std::uint32_t>(next)), pid));
     }
+    const std::uint64_t now_s = platform::realtime_s();
     header.staged.store_relaxed(staged);
     header.adjusted.store_relaxed(adjusted);
     header.given.store_relaxed(0);
     header.clear.store_relaxed(kClearNothing);
     header.operated.store_relaxed(ops[0].number + 1u);
-    header.operated_s.store_relaxed(platform::realtime_s());
+    header.operated_s.store_relaxed(now_s);
     MUSTER_CRASH_POINT("semaphore.alone.staged");
     // COMMIT: all of it is so from this store on.
     header.state.store_release(kJournalCommitted);
     MUSTER_CRASH_POINT("semaphore.alone.committed");
     // What apply() does, with what we know.
     for (std::uint32_t i = 0; i < count; ++i) {
-        Semaphore& each = semaphore(ops[i].number);
+        Semaphore& each = all[ops[i].number];
         each.word.store_release(each.staged.load_relaxed() & ~(kAdjustStaged | kFree));
     }
     MUSTER_CRASH_POINT("semaphore.alone.words");
     for (std::uint32_t entry = 0; entry < adjusted; ++entry) apply_adjustment(logs().adjust[entry].load_relaxed());
-    semaphore(ops[0].number).operated_s.store_relaxed(header.operated_s.load_relaxed());
+    all[ops[0].number].operated_s.store_relaxed(now_s);
     MUSTER_CRASH_POINT("semaphore.alone.applied");
     header.state.store_release(kJournalIdle);
     return 0;
@@ -240,7 +250,7 @@ Outcome<> SemaphoreSet::operate_locked(const SemaphoreOp* ops, std::uint32_t cou
     }
     first.quiet.store_relaxed(0);
     if (header_->sleepers.load_relaxed() == 0) {
-        const int rc = operate_alone(ops, count, record, pid, blocking);
+        const int rc = operate_alone<true>(ops, count, record, pid, blocking);
         if (rc == 0) return platform::done();
         waits = rc > 0;
         if (waits) return platform::done();
@@ -269,21 +279,34 @@ Outcome<> SemaphoreSet::operate(platform::ThreadState& thread, const SemaphoreOp
     }
     std::uint32_t record = 0;
     if (has_undo) {
-        auto own = own_record(thread, lives);
-        if (!own) return own.fault();
-        record = *own;
+        record = known_record(thread, lives);
+        if (__builtin_expect(record == 0, 0)) {
+            auto own = own_record(thread, lives);
+            if (!own) return own.fault();
+            record = *own;
+        }
     }
     {
         auto lock = sync::ThreadLock::acquire(thread, header_->lock, actors_);
         if (!lock) return lock.fault();
         MUSTER_CRASH_POINT("semaphore.locked");
+        const std::uint32_t pid = platform::process_id_of(thread);
+        std::uint32_t blocking = 0;
+        // Nobody to ask whether he lives, nobody asleep, nothing to wait for: then this is all. One with undo, or several without.
+        if (__builtin_expect((count > 1) == (record == 0) && header_->sleepers.load_relaxed() == 0 && !lock->owner_died() && is_usable(), 1)) {
+            semaphore(ops[0].number).quiet.store_relaxed(0);
+            const int rc = record != 0 ? operate_alone<false>(ops, 1, record, pid, blocking) : operate_alone<false>(ops, count, 0, pid, blocking);
+            if (__builtin_expect(rc == 0, 1)) {
+                MUSTER_CRASH_POINT("semaphore.operated");
+                return platform::done();
+            }
+        }
         if (lock->owner_died()) recover();
         if (auto good = usable(); !good) return good;
         bool unsure = false;
         settle_dead(ops, count, lives, record, unsure);
         bool waits = false;
-        std::uint32_t blocking = 0;
-        auto result = operate_locked(ops, count, record, platform::process_id_of(thread), blocking, waits, &*lock);
+        auto result = operate_locked(ops, count, record, pid, blocking, waits, &*lock);
         MUSTER_CRASH_POINT("semaphore.operated");
         if (!waits) return result;
     }
@@ -295,8 +318,7 @@ Outcome<> SemaphoreSet::operate(platform::ThreadState& thread, const SemaphoreOp
 
 // This process's record, 1 + number; made if there is none.
 Outcome<std::uint32_t> SemaphoreSet::own_record(platform::ThreadState& thread, ProcessLives& lives) {
-    const std::uint32_t known = own_record_.load(std::memory_order_relaxed);
-    if (__builtin_expect(own_record_generation_.load(std::memory_order_acquire) == thread.generation && lives.is_armed(thread), 1)) return known;
+    if (const std::uint32_t known = known_record(thread, lives); known != 0) return known;
     (void)lives.open(true);
     auto armed = lives.arm(thread);
     // Without a life word the process's end is found by asking, later.

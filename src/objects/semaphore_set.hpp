@@ -128,6 +128,7 @@ private:
     Adjust& adjust(std::uint32_t record, std::uint32_t number) const { return reinterpret_cast<Adjust*>(&undo(record) + 1)[number]; }
     SemaphoreLogs& logs() const { return *reinterpret_cast<SemaphoreLogs*>(mapping_.start() + logs_offset_); }
     bool removed() const { return header_->object.removed.load_acquire() == 1; }
+    bool is_usable() const { return !removed() && mapping_damaged_.load(std::memory_order_relaxed) == 0; }
     platform::Outcome<> usable() const;
     std::uint32_t actors_high() const;
     std::uint32_t undos_high() const {
@@ -169,9 +170,16 @@ private:
     void settle_dead(const SemaphoreOp* ops, std::uint32_t count, ProcessLives& lives, std::uint32_t own_record, bool& unsure);
     bool holder_is_dead(std::uint32_t record, ProcessLives& lives, bool& unsure);
     void end_record(std::uint32_t record);
+    // This process's record, if it has one here and its life word is armed; else 0.
+    std::uint32_t known_record(const platform::ThreadState& thread, const ProcessLives& lives) const {
+        const std::uint32_t known = own_record_.load(std::memory_order_relaxed);
+        return own_record_generation_.load(std::memory_order_acquire) == thread.generation && lives.is_armed(thread) ? known : 0;
+    }
     platform::Outcome<std::uint32_t> own_record(platform::ThreadState& thread, ProcessLives& lives);
     platform::Outcome<> operate_locked(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking, bool& waits,
                                        sync::ThreadLock* lock);
+    static constexpr int kAskFirst = 2;
+    template <bool kSettled>
     int operate_alone(const SemaphoreOp* ops, std::uint32_t count, std::uint32_t record, std::uint32_t pid, std::uint32_t& blocking);
     platform::Outcome<> operate_asleep(platform::ThreadState& thread, const SemaphoreOp* ops, std::uint32_t count, std::int64_t timeout_ns,
                                        ProcessLives& lives, bool has_undo);

@@ -126,9 +126,10 @@ void SemaphoreSet::recover() {
     for (std::uint32_t number = 0; number < actors_high(); ++number) {
         if ((actor(number).life.load_acquire() & FUTEX_OWNER_DIED) != 0) continue;
         std::uint32_t word = actor(number).word.load_acquire();
-        if (state_of(word) != ActorState::handover) continue;
-        actor(number).word.compare_exchange(word, with_state(word, ActorState::waiting));
-        platform::futex_wake(actor(number).word.address(), 1);  // marked, and not called yet
+        // Marked, and not called yet: either to be given something, or to look again (nudge()).
+        if (state_of(word) == ActorState::handover) actor(number).word.compare_exchange(word, with_state(word, ActorState::waiting));
+        else if (state_of(word) != ActorState::waiting) continue;
+        platform::futex_wake(actor(number).word.address(), 1);
     }
     relink();
     // They may sleep on the lock: those who were called, and those the dead one would have woken.
@@ -249,6 +250,7 @@ void SemaphoreSet::nudge(std::uint32_t number) {
     std::uint32_t word = actor(number).word.load_acquire();
     while (state_of(word) == ActorState::asleep)
         if (actor(number).word.compare_exchange(word, with_state(word, ActorState::waiting))) {
+            MUSTER_CRASH_POINT("semaphore.nudge.marked");
             platform::futex_wake(actor(number).word.address(), 1);
             return;
         }

@@ -374,6 +374,19 @@ void SysvRegistry::remove_names(SysvKind kind, int id, std::uint32_t key) {
     unmark(kind, index);
 }
 
+Outcome<> SysvRegistry::discard(SysvKind kind, int id) {
+    auto found = open(kind, id);
+    if (!found) return found.fault();
+    if (!Permission::of(found->header).owned_by_us()) return Fault{EPERM};
+    {
+        HeaderPage page(found->file.fd());
+        if (page.get() == nullptr) return Fault{EACCES, "the object's file cannot be written"};
+        if (!change_state(*page.get(), kSysvLive, kSysvRemoved)) return Fault{EINVAL};  // COMMIT
+    }
+    remove_names(kind, id, found->header.key.load_relaxed());
+    return platform::done();
+}
+
 // ---- making ----
 
 Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key, int flags, std::uint64_t objects_max,

@@ -144,6 +144,9 @@ public:
     // Takes a removed object's names away. Nothing is returned: what could not be removed (another user's file in a sticky
     // directory) is never taken for an object, and cleared by whoever can.
     void remove_names(SysvKind kind, int id, std::uint32_t key);
+    // Removes an object that cannot be opened any more, its header alone being sound: mark and names, nobody's lock.
+    // Errors: EINVAL there is none of that identifier; EPERM neither owner, creator nor root; EACCES.
+    platform::Outcome<> discard(SysvKind kind, int id);
     // Only the key: the object lives on by its identifier (a segment after IPC_RMID). The caller has set header.key to 0 before,
     // its object's lock held; `key` is what stood there.
     void release_key(SysvKind kind, int id, std::uint32_t key);

@@ -82,7 +82,6 @@ void TypeIndex::leave(std::uint32_t number, std::uint32_t count) {
 std::uint32_t TypeIndex::lane_of(std::uint64_t type) const {
     if (types_->count.load_relaxed() == 0) return kNone;
     const std::uint32_t bucket = bucket_of(type);
-    if (bucket >= slots_.count) return kNone;
     std::uint32_t at = lane(bucket).bucket.load_relaxed();
     for (std::uint32_t steps = 0; at != 0 && at <= slots_.count && steps <= slots_.count; ++steps) {
         if (lane(at - 1).type.load_relaxed() == type) return at - 1;
@@ -133,7 +132,6 @@ Outcome<std::uint32_t> TypeIndex::new_lane(std::uint64_t type, std::uint32_t slo
     made.last.store_relaxed(slot + 1);
     slots_[slot].next.store_relaxed(0);
     const std::uint32_t bucket = bucket_of(type);
-    if (bucket >= slots_.count) return kTypesBroken;
     made.next.store_relaxed(lane(bucket).bucket.load_relaxed());
     lane(bucket).bucket.store_relaxed(number + 1);
     rise<ByType>(count, number);
@@ -145,7 +143,6 @@ Outcome<std::uint32_t> TypeIndex::new_lane(std::uint64_t type, std::uint32_t slo
 void TypeIndex::drop_lane(std::uint32_t number) {
     TypeLane& leaving = lane(number);
     const std::uint32_t bucket = bucket_of(leaving.type.load_relaxed());
-    if (bucket >= slots_.count) return;
     memory::ShmU32* link = &lane(bucket).bucket;
     for (std::uint32_t steps = 0; steps <= slots_.count; ++steps) {
         const std::uint32_t here = link->load_relaxed();

@@ -74,7 +74,8 @@ private:
         return *reinterpret_cast<TypeLane*>(slots_.first + (std::size_t{number} + 1) * slots_.stride_bytes - sizeof(TypeLane));
     }
     std::uint32_t bucket_of(std::uint64_t type) const {
-        return static_cast<std::uint32_t>((type * 0x9e37'79b9'7f4a'7c15ull) >> 40) & types_->bucket_mask.load_relaxed() & mask_max_;
+        const std::uint32_t bucket = static_cast<std::uint32_t>((type * 0x9e37'79b9'7f4a'7c15ull) >> 40) & types_->bucket_mask.load_relaxed();
+        return bucket < slots_.count ? bucket : 0;  // whatever the mask says
     }
     std::uint32_t lane_of(std::uint64_t type) const;
     platform::Outcome<std::uint32_t> new_lane(std::uint64_t type, std::uint32_t slot, std::uint32_t with_memory);

@@ -4,6 +4,20 @@
 
 namespace muster::platform {
 
+// MCL_FUTURE fills a mapping as it is made, unless nothing in it may be touched.
+long map_shared_sparse(int fd, std::uint64_t bytes, void* over) {
+    const int flags = MAP_SHARED | (over != nullptr ? MAP_FIXED : 0);
+    constexpr std::uint64_t kSmall = 1 << 20;
+    const long start = system_call(SYS_mmap, over, bytes, bytes < kSmall ? PROT_READ | PROT_WRITE : PROT_NONE, flags, fd, 0);
+    if (start < 0 && start > -4096) return start == -EAGAIN ? -ENOMEM : start;  // more than may be locked
+    if (bytes < kSmall) return start;
+    system_call(SYS_munlock, start, bytes);
+    const long allowed = system_call(SYS_mprotect, start, bytes, PROT_READ | PROT_WRITE);
+    if (allowed == 0) return start;
+    system_call(SYS_munmap, start, bytes);
+    return allowed;
+}
+
 // Before Linux 5.14 nothing populates a shared mapping without the risk of SIGBUS; but the kernel's own arithmetic on a
 // futex, adding 0, takes a page as any write does and answers EFAULT where there is none to be had.
 int populate_mapping(std::byte* start, std::uint64_t bytes) {

@@ -48,6 +48,10 @@ inline int release_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
 inline long map_shared(int fd, std::uint64_t bytes, bool writable) {
     return system_call(SYS_mmap, 0, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
 }
+// The same where the program has asked for all its future memory to be locked (mlockall): what is mapped here is sparse, and
+// locked page by page as it is touched, not filled at once.
+// `over`: in the place of what is mapped there.
+long map_shared_sparse(int fd, std::uint64_t bytes, void* over = nullptr);
 inline long map_private_zeroes(std::uint64_t bytes) {
     return system_call(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }

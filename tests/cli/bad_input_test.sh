@@ -5,8 +5,8 @@
 expect 2 'COMMAND' -- muster
 expect 2 "'bogus' is no command" -- muster bogus
 expect 2 'a command is missing' -- muster mk
-expect 2 '/NAME is missing' -- muster send
-expect 2 '/NAME is missing' -- muster recv
+expect 2 'QUEUE is missing' -- muster send
+expect 2 'QUEUE is missing' -- muster recv
 expect 2 'not understood: --foo' -- muster recv /q --foo
 expect 2 'not understood: b' -- muster recv /q b
 expect 2 '--domain' -- muster ls --domain

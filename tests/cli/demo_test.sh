@@ -19,8 +19,8 @@ done
 same "$(json /2/lost <"$out")" 0
 same "$(json /3/lost <"$out")" 0
 
-expect 2 -- muster demo
-expect 2 -- muster demo crash --rounds 0
+expect 2 'a command is missing' -- muster demo
+expect 2 'not in range' -- muster demo crash --rounds 0
 [ "$(kernel_objects)" = "$objects" ] || complain 'a kernel queue is left'
 [ -z "$(comm -13 <(printf '%s\n' "$before") <(domains) | grep -v muster-stepped)" ] || complain "a domain is left: $(domains)"
 done_testing

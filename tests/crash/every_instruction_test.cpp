@@ -11,38 +11,19 @@
 #include <gtest/gtest.h>
 #include <mqueue.h>
 #include <sched.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/user.h>
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <map>
 #include <string>
-#include <unordered_map>
 #include <vector>
 #include "support/child.hpp"
 #include "support/queue_audit.hpp"
+#include "support/stepping.hpp"
 #include "support/test_queue.hpp"
 
 #if defined(__x86_64__) && defined(MUSTER_POSIX_LIBRARY)
-
-// Where the stepped call begins (just behind the breakpoint) and ends.
-asm(R"(
-    .pushsection .text
-    .globl muster_steps_begin, muster_steps_end
-    .type muster_steps_begin, @function
-    .type muster_steps_end, @function
-muster_steps_begin:
-    int3
-    ret
-muster_steps_end:
-    nop
-    ret
-    .popsection
-)");
-extern "C" void muster_steps_begin();
-extern "C" void muster_steps_end();
 
 namespace {
 
@@ -129,82 +110,15 @@ struct Board {
 
 std::uint32_t priority_of(std::uint64_t id) { return static_cast<std::uint32_t>(id % 2) * 100; }
 
-// The stepped process.
-class Tracee {
-public:
-    template <class Body>
-    explicit Tracee(Body body)
-        : child_([&] {
-              ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
-              body();
-          }) {
-        stopped_ = wait_stop([] {});
-        first_ = address() - 1 == reinterpret_cast<std::uintptr_t>(&muster_steps_begin);
-    }
-    bool ready() const { return stopped_ && first_; }
-    std::uintptr_t address() const { return static_cast<std::uintptr_t>(ptrace(PTRACE_PEEKUSER, child_.pid(), offsetof(user_regs_struct, rip), nullptr)); }
-    bool at_end() const { return stopped_ && address() == reinterpret_cast<std::uintptr_t>(&muster_steps_end); }
-    bool stopped() const { return stopped_; }
-
-    // One instruction. `asleep` is called when the process sleeps in it.
-    template <class Asleep>
-    bool step(Asleep asleep) {
-        ptrace(PTRACE_SINGLESTEP, child_.pid(), nullptr, nullptr);
-        return stopped_ = wait_stop(asleep);
-    }
-    // To the first time at `where`. False if it cannot be (nothing has happened), or the process ended on the way.
-    template <class Asleep>
-    bool run_to(std::uintptr_t where, Asleep asleep, bool& planted) {
-        errno = 0;
-        const long word = ptrace(PTRACE_PEEKTEXT, child_.pid(), where, nullptr);
-        planted = errno == 0 && ptrace(PTRACE_POKETEXT, child_.pid(), where, (word & ~0xffL) | 0xcc) == 0;
-        if (!planted) return false;
-        ptrace(PTRACE_CONT, child_.pid(), nullptr, nullptr);
-        stopped_ = wait_stop(asleep);
-        if (!stopped_ || address() != where + 1) return false;
-        ptrace(PTRACE_POKETEXT, child_.pid(), where, word);
-        ptrace(PTRACE_POKEUSER, child_.pid(), offsetof(user_regs_struct, rip), where);
-        return true;
-    }
-    void kill() {
-        if (child_.pid() <= 0) return;
-        child_.kill(SIGKILL);
-        if (!child_.ends()) ADD_FAILURE() << "the stepped process does not die";
-    }
-
-private:
-    // Whether it stops by a trap; false: it ended, or was stuck.
-    template <class Asleep>
-    bool wait_stop(Asleep asleep) {
-        bool stopped = false;
-        const bool came = eventually([&] {
-            if (child_.ended()) return true;
-            if (child_.stopped()) {
-                stopped = child_.stop_signal() == SIGTRAP;
-                return true;
-            }
-            if (process_state(child_.pid()) == 'S') asleep();
-            return false;
-        });
-        return came && stopped;
-    }
-    Child child_;
-    bool stopped_ = false, first_ = false;
-};
-
-class EveryInstruction : public testing::TestWithParam<State> {
+class EveryInstruction : public testing::TestWithParam<State>, public Stepped {
 protected:
     void SetUp() override {
-        // One CPU: its number decides a branch or two.
-        cpu_set_t here;
-        CPU_ZERO(&here);
-        CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
-        sched_setaffinity(0, sizeof here, &here);
+        stay_on_one_cpu();
         make_queue();
     }
     void TearDown() override { drop_queue(); }
 
-    void make_queue() {
+    void make_queue() override {
         const State& s = GetParam();
         mq_attr attributes{};
         attributes.mq_maxmsg = s.maxmsg;
@@ -224,7 +138,7 @@ protected:
             receive();
         }
     }
-    void drop_queue() {
+    void drop_queue() override {
         if (header_ != nullptr) munmap(header_, 4096);
         close(file_);
         library().close(blocking_);
@@ -261,7 +175,7 @@ protected:
     }
     unsigned waiting() const { return header_->sent.receivers_waiting.load_acquire() + header_->receive.senders_waiting.load_acquire(); }
 
-    bool prepare() {
+    bool prepare() override {
         const State& s = GetParam();
         helped_ = 0;
         taken_ = -1;
@@ -289,7 +203,7 @@ protected:
     }
 
     // One copy of it, so that its addresses are the same each time.
-    __attribute__((noinline)) void victim_body() {
+    __attribute__((noinline)) void victim_body() override {
         const State& s = GetParam();
         const mqd_t queue = s.blocking ? blocking_ : at_once_;
         write_body(buffer_.data(), kVictim, s.length, priority_of(kVictim));
@@ -301,7 +215,7 @@ protected:
     }
 
     // The stepped call sleeps in the queue: somebody does what it waits for.
-    void help() {
+    void help() override {
         const State& s = GetParam();
         if (!s.blocking || helped_ != 0 || waiting() != 1) return;
         helped_ = 1;
@@ -310,7 +224,7 @@ protected:
     }
 
     // After a death. `finished`: the call had returned. Whether the victim's operation was found done.
-    bool verify(bool finished) {
+    bool verify(bool finished) override {
         const State& s = GetParam();
         const auto senders = static_cast<std::size_t>(s.senders), receivers = static_cast<std::size_t>(s.receivers);
         const bool refused = (!s.blocking && s.sends && s.queued == s.maxmsg) || (!s.blocking && !s.sends && s.queued == 0);
@@ -417,88 +331,13 @@ protected:
     Shared<Board> board_;
     int helped_ = 0;
     std::int64_t taken_ = -1;
-    bool stuck_ = false;
 };
 
 TEST_P(EveryInstruction, MayBeTheLast) {
     const State& s = GetParam();
-    const auto help_it = [this] { help(); };
-    // Its path: the address of each instruction.
-    std::vector<std::uintptr_t> path;
-    {
-        ASSERT_TRUE(prepare());
-        Tracee tracee([this] { victim_body(); });
-        ASSERT_TRUE(tracee.ready()) << "no ptrace here?";
-        while (tracee.stopped() && !tracee.at_end() && path.size() < 100'000) {
-            const std::uintptr_t now = tracee.address();
-            if (path.empty() || path.back() != now) path.push_back(now);  // a repeating string instruction is one
-            tracee.step(help_it);
-        }
-        ASSERT_TRUE(tracee.at_end());
-        tracee.kill();
-        EXPECT_EQ(verify(true), !(s.sends ? s.queued == s.maxmsg : s.queued == 0) || s.blocking);
-        ASSERT_FALSE(HasFailure());
-    }
-    std::unordered_map<std::uintptr_t, std::size_t> first_visit;
-    for (std::size_t i = 0; i < path.size(); ++i) first_visit.emplace(path[i], i);
-
-    const char* all = std::getenv("MUSTER_EVERY_INSTRUCTION");
-    const std::size_t stride = all != nullptr ? 1 : s.stride;
-    // Deep inside a loop one round is like another, and each would have to be stepped through.
-    const std::size_t steps_max = all != nullptr ? path.size() : 300;
-    std::size_t missed = 0, killed = 0, skipped = 0, first_done = path.size(), last_undone = 0;
-    for (std::size_t n = stride == 1 ? 0 : 2, next; n <= path.size(); n = next) {
-        next = n + stride;
-        SCOPED_TRACE(std::string(s.name) + " killed after instruction " + std::to_string(n) + " of " + std::to_string(path.size()));
-        std::size_t from = std::min(n, path.size() - 1);
-        while (from != 0 && first_visit.at(path[from]) != from) --from;
-        if (n - from > steps_max) {
-            ++skipped;
-            next = n + 1;
-            continue;
-        }
-        bool on_path = false, operated = false;
-        for (int tries = 0; tries < 3 && !on_path; ++tries) {
-            if (tries != 0) {  // what a death left may lead another way, say to another free slot: from the start, then
-                drop_queue();
-                make_queue();
-            }
-            ASSERT_TRUE(prepare());
-            Tracee tracee([this] { victim_body(); });
-            ASSERT_TRUE(tracee.ready());
-            on_path = true;
-            std::size_t at = 0;
-            for (std::size_t j = from; j != 0; --j) {
-                if (first_visit.at(path[j]) != j) continue;
-                bool planted = false;
-                on_path = tracee.run_to(path[j], help_it, planted);
-                if (!planted) continue;
-                at = j;
-                break;
-            }
-            for (; on_path && at < n; ++at) {
-                on_path = tracee.step(help_it);
-                bool planted = false;
-                if (on_path && at + 1 < path.size() && tracee.address() == path[at]) on_path = tracee.run_to(path[at + 1], help_it, planted);
-                if (on_path && at + 1 < path.size() && tracee.address() != path[at + 1]) on_path = false;
-            }
-            const bool finished = tracee.at_end() || !tracee.stopped();
-            tracee.kill();
-            operated = verify(finished);
-            if (stuck_ || HasFailure()) FAIL() << "as traced above";
-        }
-        if (on_path) ++killed;
-        else ++missed;
-        if (on_path && operated && n < first_done) first_done = n;
-        if (on_path && !operated && n > last_undone) last_undone = n;
-    }
-    std::printf("%s: %zu instructions, %zu deaths, %zu missed, %zu deep in loops; done from %zu, undone to %zu\n", s.name, path.size(), killed,
-                missed, skipped, first_done, last_undone);
-    EXPECT_LE(missed, killed / 20) << "the path varies too much for the proof";
-    // One instruction commits. (Beside sleepers the path varies a little.)
-    if (s.receivers + s.senders == 0 && !s.blocking && first_done < path.size()) {
-        EXPECT_LT(last_undone, first_done);
-    }
+    const bool refused = !s.blocking && (s.sends ? s.queued == s.maxmsg : s.queued == 0);
+    // (Beside sleepers the path varies a little.)
+    step_through(*this, {s.name, s.stride, !refused, s.receivers + s.senders == 0 && !s.blocking});
 }
 
 INSTANTIATE_TEST_SUITE_P(States, EveryInstruction, testing::ValuesIn(kStates), [](const auto& info) { return std::string(info.param.name); });

@@ -5,7 +5,6 @@
 //
 // How: each scenario runs once with the victim alive while its crash points are noted, then once for each of them.
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <atomic>
@@ -18,8 +17,8 @@
 #include <regex>
 #include <set>
 #include <sstream>
-#include "platform/crash_point.hpp"
 #include "support/child.hpp"
+#include "support/crash_points.hpp"
 #include "support/queue_audit.hpp"
 #include "support/test_queue.hpp"
 
@@ -31,8 +30,6 @@ using namespace muster::test;
 using platform::kForever;
 using platform::kNoWait;
 
-// Whether the victim's operation counts as done when it dies there.
-enum class Fate { before, after, either };
 constexpr Fate B = Fate::before, A = Fate::after, E = Fate::either;
 
 struct PointRow {
@@ -210,35 +207,7 @@ struct Board {
         int error;
         Received received;
     } sleepers[kSleepersMax], victim;
-    std::atomic<std::uint32_t> reached;
-    const char* points[40'000];
-};
-
-// What the victim's hook does. Set in the victim only.
-struct Armed {
-    const char* point = nullptr;
-    unsigned nth = 0;
-    Board* board = nullptr;
-};
-Armed armed;
-
-void at_crash_point(const char* point) {
-    if (armed.point == nullptr) {
-        const std::uint32_t n = armed.board->reached.load();
-        if (n < std::size(armed.board->points)) armed.board->points[n] = point;
-        armed.board->reached.store(n + 1);
-        return;
-    }
-    if (std::strcmp(point, armed.point) != 0 || --armed.nth != 0) return;
-    kill(getpid(), SIGKILL);
-    for (;;) pause();
-}
-
-struct Kill {
-    const char* point = nullptr;  // null: lives, and its points are noted
-    unsigned nth = 0;
-    bool committed = false;  // the victim passed its commit before
-    std::string text() const { return point == nullptr ? "nowhere" : std::string(point) + " #" + std::to_string(nth); }
+    PassedPoints passed;
 };
 
 Fate fate_at(const char* point, Op op) {
@@ -247,37 +216,6 @@ Fate fate_at(const char* point, Op op) {
     return E;
 }
 Fate fate_at(const Kill& at, Op op) { return at.point == nullptr || at.committed ? A : fate_at(at.point, op); }
-
-// Up to three of each point's visits: the first, the second and the last.
-std::vector<Kill> kills_of(const std::vector<std::string>& reached, Op op) {
-    std::map<std::string, unsigned> visits;
-    for (const std::string& point : reached) ++visits[point];
-    std::map<std::string, unsigned> seen;
-    std::vector<Kill> kills;
-    bool committed = false;
-    for (const std::string& point : reached) {
-        const char* name = nullptr;
-        for (const PointRow& row : kPoints)
-            if (point == row.point) name = row.point;
-        if (name == nullptr) continue;  // EachIsReachedBySomeScenario complains
-        const unsigned nth = ++seen[point];
-        if (nth <= 2 || nth == visits[point]) kills.push_back({name, nth, committed});
-        committed = committed || fate_at(name, op) == A;
-    }
-    return kills;
-}
-
-// Which CPU somebody sleeps on makes a difference to who wakes him.
-void run_on(unsigned which) {
-    cpu_set_t allowed, one;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
-    unsigned cpu = 0;
-    for (unsigned seen = 0;; ++cpu)
-        if (CPU_ISSET(cpu, &allowed) && seen++ == which) break;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    sched_setaffinity(0, sizeof one, &one);
-}
 
 // A queue, the processes around it, and what must be true of it afterwards.
 class Stage {
@@ -301,11 +239,9 @@ public:
     }
 
     // The points that the last victim reached, if it lived.
-    std::vector<std::string> reached() const {
-        std::vector<std::string> points;
-        const std::size_t count = std::min<std::size_t>(board_->reached.load(), std::size(board_->points));
-        for (std::size_t i = 0; i < count; ++i) points.emplace_back(board_->points[i]);
-        return points;
+    std::vector<const char*> reached() const { return board_->passed.list(); }
+    std::vector<Kill> kills(Op op) const {
+        return kills_of(reached(), [op](const char* point) { return fate_at(point, op); });
     }
 
     // One death (or two, the second one in `second_op`), and the proof.
@@ -315,7 +251,7 @@ public:
         expected_.clear();
         rank_.clear();
         sleepers_.clear();
-        board_->reached.store(0);
+        board_->passed.count.store(0);
         for (auto& entry : board_->sleepers) entry.done.store(0);
         if (!prepare()) return;
         first_victim(at);
@@ -390,11 +326,7 @@ private:
         return s_.wait == Wait::never ? kNoWait : s_.wait == Wait::briefly ? in_seconds(0.003) : kForever;
     }
 
-    // In the victim, as what follows.
-    void arm(const Kill& at) {
-        armed = {at.point, at.nth, &*board_};
-        muster::testing::crash_point_hook = at_crash_point;
-    }
+    // In the victim.
     int perform(Op op, std::uint64_t id, platform::DeadlineNs deadline_ns, bool bad_pointer) {
         platform::ThreadState& thread = platform::current_thread();
         objects::Queue& queue = queue_.queue();
@@ -442,7 +374,7 @@ private:
             struct sigaction action {};
             action.sa_handler = [](int) {};
             sigaction(SIGUSR1, &action, nullptr);
-            arm(at);
+            arm(at, board_->passed);
             board_->victim.error = perform(s_.op, kVictimId, deadline(), s_.bad_pointer);
             board_->victim.done.store(1);
         });
@@ -489,9 +421,9 @@ private:
     }
 
     void second_victim(Op op, const Kill& at) {
-        board_->reached.store(0);
+        board_->passed.count.store(0);
         Child victim([&] {
-            arm(at);
+            arm(at, board_->passed);
             board_->victim.error = perform(op, kSecondId, kNoWait, false);
         });
         if (!victim.ends()) {
@@ -691,7 +623,7 @@ std::string name_of(const testing::TestParamInfo<Scenario>& info) { return info.
 std::vector<Kill> dry_run(const Scenario& scenario, bool elsewhere = false) {
     Stage stage(scenario, elsewhere);
     stage.run({}, false);
-    return kills_of(stage.reached(), scenario.op);
+    return stage.kills(scenario.op);
 }
 
 TEST_P(QueueCrash, LeavesAMessageInOrOutAndNobodyStuck) {
@@ -741,7 +673,7 @@ TEST_P(QueueCrashTwice, RecoveryMayDieToo) {
             if (deep && (second != Op::recover || std::strncmp(at.point, "queue.trim", 10) != 0)) continue;
             auto stage = std::make_unique<Stage>(GetParam());
             stage->run(at, false, &second);
-            const auto kills = kills_of(stage->reached(), second);
+            const auto kills = stage->kills(second);
             for (const Kill& again : kills) {
                 if (again.nth != 1) continue;
                 stage->run(at, second == Op::recover, &second, again);
@@ -771,7 +703,7 @@ TEST(QueueCrashPoints, EachIsReachedBySomeScenario) {
         for (const bool elsewhere : {true, false}) {
             Stage stage(scenario, elsewhere);
             stage.run({}, false);
-            for (const std::string& point : stage.reached()) reached.insert(point);
+            for (const char* point : stage.reached()) reached.insert(point);
         }
     }
     for (const Scenario& scenario : named({"send_to_partly_full", "receive_long_beside_sender"})) {
@@ -779,7 +711,7 @@ TEST(QueueCrashPoints, EachIsReachedBySomeScenario) {
         for (const Kill& at : dry_run(scenario)) {
             Stage stage(scenario);
             stage.run(at, false, &recover);
-            for (const std::string& point : stage.reached()) reached.insert(point);
+            for (const char* point : stage.reached()) reached.insert(point);
         }
     }
     for (const PointRow& row : kPoints) EXPECT_TRUE(reached.count(row.point)) << row.point << " is reached by no scenario";

@@ -42,7 +42,8 @@ constexpr PointRow kPoints[] = {
     {"semaphore.apply.adjustments", E}, {"semaphore.apply.cleared", E},      {"semaphore.apply.given", E},
     {"semaphore.apply.words", E},       {"semaphore.change.committed", E},   {"semaphore.change.staged", E},
     {"semaphore.forget.unlinked", E},   {"semaphore.lives.armed", B},        {"semaphore.lives.claimed", B},
-    {"semaphore.locked", B},            {"semaphore.operated", E},           {"semaphore.recover.applied", B},
+    {"semaphore.locked", B},            {"semaphore.nudge.marked", E},       {"semaphore.operated", E},
+    {"semaphore.recover.applied", B},
     {"semaphore.recover.relinked", B},  {"semaphore.recover.served", B},     {"semaphore.remove.called", B},
     {"semaphore.remove.marked", A},     {"semaphore.serve.called", E},       {"semaphore.serve.handover", E},
     {"semaphore.sleep.awake", E},       {"semaphore.sleep.before", E},       {"semaphore.sleep.linked", B},
@@ -311,6 +312,18 @@ void SemaphoreCrash::run(const Scenario& scenario, const char* at, int nth) {
     // Newcomers proceed.
     EXPECT_TRUE(perform(*set, lives, {{3, 1, 0}}, 0));
     EXPECT_TRUE(perform(*set, lives, {{3, -1, kUndo}, {2, 1, 0}}, 0));
+    // Who sleeps goes when he is given what he waits for.
+    const auto sleeping = [&] { return std::count_if(report->done, report->done + sleepers.size(), [](auto& each) { return each == 1; }); };
+    for (long left = sleeping(); left != 0; left = sleeping()) {
+        const auto i = static_cast<std::size_t>(std::find(report->done, report->done + sleepers.size(), 1) - report->done);
+        ASSERT_TRUE(set->values(thread, lives, now.data()));
+        for (const SemaphoreOp& op : scenario.sleepers[i]) {
+            const int more = op.amount == 0 ? -static_cast<int>(now[op.number]) : -op.amount;
+            if (more == 0) continue;
+            EXPECT_TRUE(perform(*set, lives, {{op.number, static_cast<std::int16_t>(more), 0}}, 0));
+        }
+        ASSERT_TRUE(eventually([&] { return sleeping() < left; })) << "sleeper " << i << " sleeps for ever";
+    }
     ASSERT_TRUE(set->remove(
         thread, [](void*, muster::memory::ObjectHeader& header) { header.removed.store_release(1); }, nullptr));
     for (std::size_t i = 0; i < sleepers.size(); ++i) EXPECT_TRUE(eventually([&] { return report->done[i] != 1; })) << "told of the removal";

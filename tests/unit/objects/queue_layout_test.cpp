@@ -1,5 +1,6 @@
 // The format of a queue's file: the first page of a fresh queue (10 messages of 64 bytes) is byte for byte the one in
-// golden/queue_format_1.hex, but for what differs from one queue to the next: uuid, pid namespace, time, owner and creator.
+// golden/queue_format_1.hex, and that of a fresh typed queue the one in golden/typed_queue_format_1.hex, but for what differs
+// from one queue to the next: uuid, pid namespace, time, owner and creator, second file. So is a typed queue's lane of a type.
 //
 // If this fails, programs of two builds would read the same file in two ways: give the changed layout a new format number
 // (kQueueFormat), and only then make the image anew, under its new name:
@@ -21,9 +22,9 @@ namespace {
 
 constexpr std::size_t kImageBytes = 4096;
 
-std::string golden_path() {
+std::string golden_path(const char* name) {
     const std::string here = __FILE__;
-    return here.substr(0, here.rfind('/') + 1) + "golden/queue_format_" + std::to_string(kQueueFormat) + ".hex";
+    return here.substr(0, here.rfind('/') + 1) + "golden/" + name + "_format_" + std::to_string(kQueueFormat) + ".hex";
 }
 
 // Sixteen bytes a line behind their offset; lines of zeroes are left out.
@@ -44,31 +45,60 @@ std::string hex_of(const unsigned char* bytes) {
     return text;
 }
 
-std::string fresh_queue() {
-    const int fd = memfd_create("queue", MFD_CLOEXEC);
+std::string image_of(int fd) {
     unsigned char image[kImageBytes] = {};
-    {
-        Queue queue;
-        if (!queue.create(fd, {10, 64, 0600})) return "no queue";
-        queue.publish_ready();
-    }
-    const ssize_t got = pread(fd, image, sizeof image, 0);
-    close(fd);
-    if (got != static_cast<ssize_t>(sizeof image)) return "no image";
+    if (pread(fd, image, sizeof image, 0) <= 0) return "no image";
     std::memset(image + 16, 0, 16);  // uuid
     std::memset(image + 40, 0, 16);  // pid_namespace, created_ns
     std::memset(image + 64, 0, 16);  // owner and creator
+    std::memset(image + offsetof(QueueHeader, geometry.slots_inode), 0, 16);  // and slots_device
+    std::memset(image + offsetof(QueueHeader, send.changed_s), 0, 8);
     return hex_of(image);
 }
 
-TEST(QueueLayout, FreshQueueIsTheGoldenImage) {
-    const std::string image = fresh_queue();
-    if (std::getenv("MUSTER_GOLDEN_MAKE") != nullptr) std::ofstream(golden_path()) << image;
-    std::ifstream file(golden_path());
-    ASSERT_TRUE(file) << golden_path();
+std::string fresh_queue() {
+    const int fd = memfd_create("queue", MFD_CLOEXEC);
+    Queue queue;
+    const bool made = static_cast<bool>(queue.create(fd, {10, 64, 0600}));
+    if (made) queue.publish_ready();
+    const std::string image = made ? image_of(fd) : "no queue";
+    close(fd);
+    return image;
+}
+
+// The first file, and the first page of the second once a message of type 0x1122334455 has come through the index.
+std::string fresh_typed_queue() {
+    const int fd = memfd_create("queue", MFD_CLOEXEC), slots_fd = memfd_create("slots", MFD_CLOEXEC);
+    Queue queue;
+    const QueueOptions options{10, 64, 0600, QueueFace::types, 320};
+    const bool made = static_cast<bool>(queue.create(fd, options, slots_fd));
+    std::string images = "no queue";
+    if (made) {
+        queue.publish_ready();
+        images = image_of(fd);
+        platform::ThreadState& thread = platform::current_thread();
+        const bool sent = queue.send_typed(thread, "a message", 9, 0x11'2233'4455, {platform::kNoWait, -1}) &&
+                          queue.copy_typed(thread, {{nullptr}, 0, {}, false, nullptr}, 0).fault().errno_value == E2BIG;
+        unsigned char page[kImageBytes] = {};
+        const ssize_t got = pread(slots_fd, page, sizeof page, 0);
+        images += sent && got > 0 ? "slots\n" + hex_of(page) : "no message";
+    }
+    close(fd);
+    close(slots_fd);
+    return images;
+}
+
+void expect_golden(const std::string& image, const char* name) {
+    if (std::getenv("MUSTER_GOLDEN_MAKE") != nullptr) std::ofstream(golden_path(name)) << image;
+    std::ifstream file(golden_path(name));
+    ASSERT_TRUE(file) << golden_path(name);
     const std::string golden{std::istreambuf_iterator<char>(file), {}};
     EXPECT_EQ(image, golden) << "the layout of queues has changed: it needs a new format number";
 }
+
+TEST(QueueLayout, FreshQueueIsTheGoldenImage) { expect_golden(fresh_queue(), "queue"); }
+
+TEST(QueueLayout, FreshTypedQueueIsTheGoldenImage) { expect_golden(fresh_typed_queue(), "typed_queue"); }
 
 // Uuid and time, which the image leaves out, are there and differ.
 TEST(QueueLayout, EveryQueueIsItself) {
