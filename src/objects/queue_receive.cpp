@@ -289,13 +289,16 @@ __attribute__((always_inline)) inline Queue::Quick Queue::receive_quick(platform
 
     // Whom the message's leaving lets in, and what waits for that, is for those who hold both locks.
     if (kTyped && r.first_sender.load_relaxed() != 0) return Quick::slow;
-    bool direct = p.indexed.load_relaxed() == 0 && sent - drained == 1 && r.first_sender.load_relaxed() == 0;
+    bool direct = sent - drained == 1 && r.first_sender.load_relaxed() == 0;
     if constexpr (kTyped) {
         const std::uint32_t number = inbox_[drained & ring_mask_].load_relaxed();
-        direct = direct && number < slots_.count && to.selector.matches(slot(number).key.load_relaxed());
+        direct = direct && number < slots_.count && to.selector.matches(slot(number).key.load_relaxed()) &&
+                 (p.indexed.load_relaxed() == 0 || !types_.comes_before(to.selector, slot(number).key.load_relaxed()));
+    } else {
+        direct = direct && p.indexed.load_relaxed() == 0;
     }
     if (direct) {
-        // The only message there is: straight from the inbox, the index never hears of it.
+        // The only message there is, or the only one that will do: straight from the inbox, the index never hears of it.
         const std::uint32_t number = inbox_[drained & ring_mask_].load_relaxed();
         if (number >= slots_.count) return fail(damaged("the queue's inbox names a slot that is none"));
         Slot& message = slot(number);

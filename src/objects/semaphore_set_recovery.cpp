@@ -101,6 +101,13 @@ void SemaphoreSet::relink() {
         semaphore(number).last.store_relaxed(0);
         semaphore(number).sleepers.store_relaxed(0);
     }
+    // The dead are left out, and forgotten later: two of them that were neighbours must not vouch for each other's place (see unlink()).
+    for (std::uint32_t number = 0; number < actors_high(); ++number) {
+        actor(number).next.store_relaxed(0);
+        actor(number).previous.store_relaxed(0);
+        waiter(number).next.store_relaxed(0);
+        waiter(number).previous.store_relaxed(0);
+    }
     for (std::uint32_t number = 0; number < actors_high(); ++number) {
         const std::uint32_t life = actor(number).life.load_acquire();
         if (life == 0 || (life & FUTEX_OWNER_DIED) != 0 || actor(number).kind.load_acquire() == 0) continue;

@@ -58,6 +58,22 @@ public:
     // Adds a message that has been out of the queue, at the place its sequence gives it.
     platform::Outcome<> insert_by_age(std::uint32_t slot, std::uint32_t with_memory);
     platform::Outcome<Found> find(const Selector& selector) const;
+    // Whether a message that is younger than all of these and matches, of type `type`, is not the one to take: one of these is.
+    bool comes_before(const Selector& selector, std::uint64_t type) const {
+        if (types_->count.load_relaxed() == 0) return false;
+        switch (selector.kind) {
+            case Selector::equal: return lane_of(type) != kNone;
+            case Selector::lowest: {
+                const std::uint32_t top = lane(0).by_type.load_relaxed();
+                return top >= slots_.count || lane(top).type.load_relaxed() <= type;
+            }
+            case Selector::not_equal: {
+                auto found = find(selector);
+                return !found || found->slot != kNone;
+            }
+            default: return true;
+        }
+    }
     // Takes out the oldest message of a lane, which find() named.
     void remove_first(std::uint32_t lane);
     // Calls visit(slot) for every message, type by type, until it returns false. Errors: EBADMSG.

@@ -42,6 +42,7 @@ struct Scenario {
     bool truncate = false;
     std::vector<Message> queued = {};
     std::uint32_t copies = 1;                // of what is queued
+    bool last_in_inbox = false;              // all but the last of it are in the index
     std::vector<Sleeper> sleepers = {};
     std::uint64_t bytes_max = 512, messages_max = 64, message_bytes_max = 512;
     std::uint64_t new_bytes_max = 0;         // of Op::change
@@ -101,6 +102,9 @@ inline const std::vector<Scenario>& scenarios() {
          .messages_max = 8, .message_bytes_max = 200 * kKiB, .wait = kSleeps, .help = Help::receive},
         {.name = "receive_the_only_one", .op = Op::receive, .queued = {{5}}},
         {.name = "receive_the_only_one_of_its_type", .op = Op::receive, .wanted = equal(5), .queued = {{5}}},
+        {.name = "receive_equal_past_the_index", .op = Op::receive, .wanted = equal(5), .queued = {{1}, {2}, {1}, {5}}, .last_in_inbox = true},
+        {.name = "receive_lowest_past_the_index", .op = Op::receive, .wanted = lowest(9), .queued = {{3}, {7}, {2}}, .last_in_inbox = true},
+        {.name = "receive_all_but_past_the_index", .op = Op::receive, .wanted = but(3), .queued = {{3}, {3}, {7}}, .last_in_inbox = true},
         {.name = "receive_any", .op = Op::receive, .queued = some},
         {.name = "receive_equal", .op = Op::receive, .wanted = equal(2), .queued = {{1}, {2}, {1}, {2}}},
         {.name = "receive_all_but", .op = Op::receive, .wanted = but(1), .queued = {{1}, {1}, {3}, {2}}},
