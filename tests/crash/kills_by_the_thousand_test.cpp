@@ -206,10 +206,15 @@ protected:
 // Takes and gives back for ever. Nobody holds anything while he waits for more, so nobody waits for ever.
 class Borrower {
 public:
-    Borrower(int id, Desk& desk, std::uint64_t seed) : id_(id), desk_(desk), random_(seed) {}
+    Borrower(int id, Board& board, Desk& desk, std::uint64_t seed) : id_(id), board_(board), desk_(desk), random_(seed) {}
     void work() {
         const unsigned manner = random_.below(6);
         for (;;) {
+            if (board_.pause != 0) {
+                desk_.paused = 1;
+                eventually([&] { return board_.pause == 0; });
+                desk_.paused = 0;
+            }
             if (manner != 0) {
                 borrow(manner == 1);
                 continue;
@@ -270,9 +275,19 @@ private:
         ++desk_.done;
     }
     int id_;
+    Board& board_;
     Desk& desk_;
     Random random_;
 };
+
+// Value, GETNCNT and GETZCNT of each, for a message.
+std::string holdings(int id) {
+    std::string text;
+    for (int number = 0; number < static_cast<int>(kFirst.size()); ++number)
+        for (const int command : {GETVAL, GETNCNT, GETZCNT})
+            text += (command == GETVAL ? "; " : " ") + std::to_string(library().sem_ctl(id, number, command));
+    return text;
+}
 
 TEST_F(KillsByTheThousand, LeaveNoAdjustment) {
     const Library& call = library();
@@ -283,7 +298,8 @@ TEST_F(KillsByTheThousand, LeaveNoAdjustment) {
     ASSERT_EQ(call.sem_ctl(id, 0, SETALL, first.data()), 0);
     const auto start = [&](unsigned i) {
         const std::uint64_t seed = random_.next();
-        return Child([&, i] { Borrower(id, board_->desks[i], seed).work(); });
+        board_->desks[i].paused = 0;
+        return Child([&, i] { Borrower(id, *board_, board_->desks[i], seed).work(); });
     };
     std::uint64_t done = 0;
     while (!time_is_up() && !HasFailure()) {
@@ -292,13 +308,18 @@ TEST_F(KillsByTheThousand, LeaveNoAdjustment) {
         for (int kills = 0; kills < 200 && !HasFailure(); ++kills) {
             if (!kill_one(workers, start)) FAIL() << "after " << kills_ << " kills";
             if (kills % 50 != 49) continue;
-            // Those that live get on. (Who started anew ends.)
+            // Those that live come to the end of what they do, one after the other. (Who started anew ends.)
+            board_->pause = 1;
             for (unsigned i = 0; i < kWorkers; ++i) {
-                const std::uint64_t before = board_->desks[i].done;
-                const bool gets_on = eventually([&] { return board_->desks[i].done > before + 1 || workers[i].ended(); });
-                ASSERT_TRUE(gets_on) << "worker " << i << " is stuck after " << kills_ << " kills";
-                if (workers[i].ended()) workers[i] = start(i);
+                const bool gets_on = eventually([&] { return board_->desks[i].paused != 0 || workers[i].ended(); });
+                ASSERT_TRUE(gets_on) << "worker " << i << " is stuck after " << kills_ << " kills" << holdings(id);
             }
+            std::vector<unsigned short> now(kFirst.size());
+            ASSERT_EQ(call.sem_ctl(id, 0, GETALL, now.data()), 0);
+            EXPECT_EQ(now, kFirst) << "after " << kills_ << " kills";
+            board_->pause = 0;
+            for (unsigned i = 0; i < kWorkers; ++i)
+                if (workers[i].ended()) workers[i] = start(i);
         }
         board_->witness = 0;
         Child witness([&] {

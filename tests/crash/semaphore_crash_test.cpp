@@ -61,9 +61,9 @@ struct Scenario {
     bool victim_sleeps = false;           // the parent posts `help` once it does
     std::vector<SemaphoreOp> help = {};
     std::vector<SemaphoreOp> dead_holder = {};  // a process performed this and was killed before
+    std::vector<std::vector<SemaphoreOp>> dead_sleepers = {};  // they were killed before
     const char* orphaned_at = nullptr;     // a process performing `orphan` was killed there before
     std::vector<SemaphoreOp> orphan = {};
-    bool dead_sleeper = false;             // a sleeper was killed before
 };
 
 const std::vector<Scenario>& scenarios() {
@@ -89,9 +89,12 @@ const std::vector<Scenario>& scenarios() {
         {.name = "remove", .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}}, {{0, -1, kUndo}, {1, -1, 0}}}, .act = Act::remove},
         {.name = "dead_holder", .victim = {{0, -1, kNoWaitFlag}}, .values = {1, 0, 0, 0}, .dead_holder = {{0, -1, kUndo}}},
         {.name = "dead_holder_with_sleepers", .victim = {{0, 0, kNoWaitFlag}}, .values = {0, 3, 0, 0}, .sleepers = {{{2, -1, 0}}}, .dead_holder = {{0, 1, kUndo}, {1, -2, kUndo}}},
-        {.name = "dead_sleeper", .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}}}, .act = Act::count, .dead_sleeper = true},
-        {.name = "post_past_dead_sleeper", .victim = {{0, 1, 0}}, .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}}}, .dead_sleeper = true},
+        {.name = "dead_sleeper", .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}}}, .act = Act::count, .dead_sleepers = {{{0, -1, 0}}}},
+        {.name = "post_past_dead_sleeper", .victim = {{0, 1, 0}}, .values = {0, 0, 0, 0},
+         .sleepers = {{{0, -1, 0}}}, .dead_sleepers = {{{0, -1, 0}}}},
         {.name = "orphan_uncommitted", .victim = {{1, 1, 0}}, .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}, {2, 1, 0}}}, .orphaned_at = "semaphore.locked", .orphan = {{0, 1, 0}}},
+        {.name = "orphan_beside_dead_sleepers", .victim = {{3, 1, 0}}, .values = {0, 0, 0, 0}, .sleepers = {{{0, -1, 0}, {1, -1, 0}}},
+         .dead_sleepers = {{{0, -1, 0}, {1, -1, 0}}, {{0, -1, 0}, {1, -1, 0}}}, .orphaned_at = "semaphore.locked", .orphan = {{3, 1, 0}, {2, 1, 0}}},
         {.name = "orphan_committed", .victim = {{1, 1, 0}}, .values = {5, 0, 0, 0}, .orphaned_at = "semaphore.alone.committed", .orphan = {{0, 1, 0}, {3, 1, 0}}},
         {.name = "orphan_half_applied", .victim = {{1, 1, 0}}, .values = {5, 0, 0, 0}, .orphaned_at = "semaphore.alone.words", .orphan = {{0, -1, kUndo}, {3, 1, kUndo}}},
     };
@@ -183,12 +186,14 @@ void SemaphoreCrash::run(const Scenario& scenario, const char* at, int nth) {
         sleep_on(i, scenario.sleepers[i]);
         ASSERT_TRUE(quiet(sleepers));
     }
-    if (scenario.dead_sleeper) {
-        Child dead([&] { (void)perform(*set, lives, {{0, -1, 0}}, platform::kForever); });
-        ASSERT_TRUE(eventually([&] { return *set->waiting(thread, lives, 0, false) == 1 + scenario.sleepers.size(); }));
-        ASSERT_TRUE(eventually([&] { return dead.asleep(); }));
-        dead.kill(SIGKILL);
-        ASSERT_TRUE(dead.ends());
+    std::vector<Child> dead;
+    for (const auto& ops : scenario.dead_sleepers) {
+        dead.push_back(Child([&] { (void)perform(*set, lives, ops, platform::kForever); }));
+        ASSERT_TRUE(eventually([&] { return set->sleepers() == dead.size() + scenario.sleepers.size() && dead.back().asleep(); }));
+    }
+    for (Child& each : dead) {
+        each.kill(SIGKILL);
+        ASSERT_TRUE(each.ends());
     }
     if (!scenario.dead_holder.empty()) {
         Child holder([&] {
