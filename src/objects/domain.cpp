@@ -1,4 +1,6 @@
 #include "objects/domain.hpp"
+#include <linux/magic.h>
+#include <sys/statfs.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 #include <cstdio>
@@ -107,7 +109,9 @@ Outcome<Domain> Domain::open(const char* path, bool create) {
         return Fault{EACCES, "the domain's directory belongs to another user; name one of your own with MUSTER_DOMAIN"};
     if ((status.st_mode & 0022) != 0 && !sticky)
         return Fault{EACCES, "others may write to the domain's directory; make it private (chmod 0700) or shared (chmod 1777)"};
-    return Domain(std::move(directory), (status.st_mode & 0077) != 0, status.st_dev, status.st_ino);
+    struct statfs system {};
+    const bool in_tmpfs = platform::system_call(SYS_fstatfs, directory.fd(), &system) == 0 && system.f_type == TMPFS_MAGIC;
+    return Domain(std::move(directory), (status.st_mode & 0077) != 0, in_tmpfs, status.st_dev, status.st_ino);
 }
 
 bool Domain::still_open() const {

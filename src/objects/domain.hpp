@@ -45,6 +45,8 @@ public:
     bool still_open() const;
     bool shared() const { return shared_; }  // other users may make objects here
     std::uint64_t device() const { return device_; }
+    // Whether a directory of it has no entries, if that can be told by its size alone.
+    bool is_surely_empty(const struct stat& directory) const { return in_tmpfs_ && directory.st_size <= kTmpfsEmptyBytes; }
     void abandon() { directory_.release(); }  // the descriptor is somebody else's by now
 
     // A nameless file with the permission bits that `mode` and the umask leave; they come back in `granted`.
@@ -66,10 +68,12 @@ public:
     static platform::Outcome<> set_limit(const Domain& domain, const char* name, std::uint64_t value);
 
 private:
-    Domain(platform::File directory, bool shared, std::uint64_t device, std::uint64_t inode)
-        : directory_(std::move(directory)), shared_(shared), device_(device), inode_(inode) {}
+    Domain(platform::File directory, bool shared, bool in_tmpfs, std::uint64_t device, std::uint64_t inode)
+        : directory_(std::move(directory)), shared_(shared), in_tmpfs_(in_tmpfs), device_(device), inode_(inode) {}
+    static constexpr long kTmpfsEmptyBytes = 40;  // SOURCE mm/shmem.c: 20 for each entry, "." and ".." among them
     platform::File directory_;
     bool shared_;
+    bool in_tmpfs_;
     std::uint64_t device_;
     std::uint64_t inode_;
 };

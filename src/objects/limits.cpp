@@ -238,6 +238,9 @@ namespace {
 // Calls `take(name, number)` for each number of the files that there are.
 template <class Take>
 void for_each_set(const Domain& domain, bool posix, Take take) {
+    // Mostly there is none, or an empty one.
+    struct stat status;
+    if (platform::file_status_at(domain.directory(), "limits", &status, AT_SYMLINK_NOFOLLOW) < 0 || domain.is_surely_empty(status)) return;
     const File all(platform::open_at(domain.directory(), "limits", O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (all.fd() < 0) return;
     for (const LimitFile& file : limit_files) {

@@ -81,10 +81,11 @@ Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
     new (&mapping_) memory::Mapping(std::move(*mapping));
     header_ = reinterpret_cast<QueueHeader*>(mapping_.start());
     memory::fill_header(header_->object, kFormat, file_bytes);
-    header_->object.owner_uid.store_relaxed(platform::effective_user());  // relaxed, all of it: published by publish_ready()
-    header_->object.creator_uid.store_relaxed(platform::effective_user());
-    header_->object.owner_gid.store_relaxed(platform::effective_group());
-    header_->object.creator_gid.store_relaxed(platform::effective_group());
+    const std::uint32_t user = platform::effective_user(), group = platform::effective_group();
+    header_->object.owner_uid.store_relaxed(user);  // relaxed, all of it: published by publish_ready()
+    header_->object.creator_uid.store_relaxed(user);
+    header_->object.owner_gid.store_relaxed(group);
+    header_->object.creator_gid.store_relaxed(group);
     header_->object.mode.store_relaxed(options.mode);
     header_->geometry = geometry;
     if (typed) {
