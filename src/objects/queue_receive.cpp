@@ -154,7 +154,6 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
         unlink_sender(candidate);
         if (!ready_to_promote(candidate)) continue;
         MUSTER_CRASH_POINT("queue.promote.unlinked");
-        robust_list* before = platform::set_death_notice(thread, waiter.word.address());
         while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
             asleep = state_of(word) == ActorState::asleep;
             // What is put in cannot be taken back, so make sure first that the sleeper is there, not stopped or in a handler.
@@ -168,18 +167,21 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
             }
             std::uint32_t given = sync::kGivenBit | thread.thread_id;
             if (!waiter.word.compare_exchange(word, given)) continue;
+            MUSTER_CRASH_POINT("queue.promote.named");
+            robust_list* before = platform::set_death_notice(thread, waiter.word.address());  // as in give()
             MUSTER_CRASH_POINT("queue.promote.noticed");
             if (asleep && elsewhere) {
                 asleep = false;  // needs no wake any more
                 if (platform::futex_wake(waiter.word.address(), 1) == 0 && platform::thread_stopped(waiter.thread_id.load_relaxed()) &&
-                    waiter.word.compare_exchange(given, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry)))
+                    waiter.word.compare_exchange(given, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry))) {
+                    platform::restore_death_notice(thread, before);
                     break;
+                }
             }
             put_in(candidate);
             MUSTER_CRASH_POINT("queue.promote.space_given");
             return candidate;
         }
-        platform::restore_death_notice(thread, before);
     }
     return kNoActor;
 }

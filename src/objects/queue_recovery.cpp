@@ -17,6 +17,13 @@ using sync::state_of;
 using sync::with_state;
 
 namespace {
+// A sleeper whose giver died before it committed, while its death notice may still have been the lock's: nobody else wakes it.
+void tell_to_ask_again(Actor& waiter, std::uint32_t word) {
+    platform::futex_wake(waiter.word.address(), 1);  // first: should we die in between, it waits for the lock, and repairs itself
+    MUSTER_CRASH_POINT("queue.recover.told");
+    waiter.word.compare_exchange(word, sync::kActorWord | static_cast<std::uint32_t>(ActorState::retry));
+}
+
 bool registered(ActorState state) {
     return state == ActorState::waiting || state == ActorState::asleep || state == ActorState::handover;
 }
@@ -106,6 +113,7 @@ void Queue::recover_send() {
         if (waiter.kind.load_acquire() != static_cast<std::uint32_t>(ActorKind::receiver)) continue;
         std::uint32_t word = waiter.word.load_acquire();
         if (state_of(word) == ActorState::handover) waiter.word.compare_exchange(word, with_state(word, ActorState::asleep));
+        if (state_of(word) == ActorState::given && waiter.slot.load_acquire() == 0) tell_to_ask_again(waiter, word);
     }
     header_->sent.receivers_waiting.store_release(relink(ActorKind::receiver, s.first_receiver, s.last_receiver));
     MUSTER_CRASH_POINT("queue.recover_send.relinked");
@@ -157,7 +165,10 @@ void Queue::recover_receive() {
         const std::uint32_t held = waiter.slot.load_acquire();
         const bool in = held == 0 || held > slots_.count || slot(held - 1).state.load_acquire() != slot_word(SlotState::filling, number + 1);
         if (in) waiter.slot.store_release(0);
-        if (state_of(word) == ActorState::given) continue;  // it is awake, and looks at its slot
+        if (state_of(word) == ActorState::given) {
+            if (!in) tell_to_ask_again(waiter, word);  // else it is awake, or the kernel has woken it, and looks at its slot
+            continue;
+        }
         waiter.word.compare_exchange(word, with_state(word, in ? ActorState::done : ActorState::asleep));
     }
     r.senders_waiting.store_release(relink(ActorKind::sender, r.first_sender, r.last_sender));

@@ -213,12 +213,13 @@ std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, b
         unlink_receiver(candidate);  // a death from here to the commit puts it back: its word still says that it waits
         if (waiter.life.load_acquire() & FUTEX_OWNER_DIED) continue;
         MUSTER_CRASH_POINT("queue.give.unlinked");
-        robust_list* before = platform::set_death_notice(thread, waiter.word.address());
-        MUSTER_CRASH_POINT("queue.give.noticed");
         while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
             asleep = state_of(word) == ActorState::asleep;
             if (!waiter.word.compare_exchange(word, sync::kGivenBit | thread.thread_id)) continue;
             MUSTER_CRASH_POINT("queue.give.begun");
+            // Until here a death is the lock's, and recovery tells the sleeper to ask again; from here on it is the sleeper's.
+            platform::set_death_notice(thread, waiter.word.address());
+            MUSTER_CRASH_POINT("queue.give.noticed");
             if (typed_) note_given(waiter);
             // COMMIT: the message is the waiter's from this store on; it comes back should the waiter die.
             slot(number).state.store_release(slot_word(SlotState::taken, candidate + 1));
@@ -228,7 +229,6 @@ std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, b
             MUSTER_CRASH_POINT("queue.give.given");
             return candidate;
         }
-        platform::restore_death_notice(thread, before);
     }
     return kNoActor;
 }

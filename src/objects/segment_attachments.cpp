@@ -247,8 +247,12 @@ Outcome<void*> Attachments::attach(int id, std::uintptr_t address, int flags) {
     };
     const std::uint32_t wanted = kMayRead | ((flags & SHM_RDONLY) != 0 ? 0 : kMayWrite) | ((flags & SHM_EXEC) != 0 ? 1u : 0u);
     if (!attached.segment.permission().allows(wanted)) return give_up(Fault{EACCES, "the segment's mode does not allow that"});
-    const std::uintptr_t bytes = round_up(attached.segment.size_bytes());
-    if (address != 0 && (flags & SHM_REMAP) == 0 && address + bytes < address) return give_up(Fault{EINVAL});
+    // SOURCE do_shmat() of the kernel: the size is not rounded. What is in the way goes before what is too large to be mapped at all,
+    // and that has this very stack in its way.
+    const std::uintptr_t size = attached.segment.size_bytes(), bytes = round_up(size);
+    const auto here = reinterpret_cast<std::uintptr_t>(&size);
+    if (address != 0 && (flags & SHM_REMAP) == 0 && (address + size < address || here - address < size))
+        return give_up(Fault{EINVAL, "something is mapped there already"});
     if (!make_room(3)) return give_up(Fault{ENOMEM});
     if (auto ready = prepare(**domain, thread); !ready) return give_up(ready.fault());
 
@@ -375,6 +379,25 @@ long Attachments::map_over(std::uintptr_t start, std::size_t bytes, int protecti
     return at;
 }
 
+// SOURCE do_mprotect_pkey() of the kernel: what lies below the first hole, or below the first mapping that may not be so, has
+// changed though the call failed. Asked for again, that succeeds and changes nothing.
+std::uintptr_t Attachments::protected_until(std::uintptr_t start, std::uintptr_t end, int protection) const {
+    const auto refused = [&](std::uintptr_t low, std::uintptr_t high) {
+        return low < high && platform::system_call(SYS_mprotect, low, high - low, protection) != 0;
+    };
+    while (start < end) {
+        const Piece* next = nullptr;  // the lowest piece from `start` on
+        for (std::uint32_t i = 0; i < pieces_count_; ++i)
+            if (pieces_[i].end > start && pieces_[i].start < end && (next == nullptr || pieces_[i].start < next->start))
+                next = &pieces_[i];
+        if (next == nullptr || refused(start, next->start)) return start;
+        const std::uintptr_t low = next->start > start ? next->start : start, high = next->end < end ? next->end : end;
+        if (refused(low, high)) return low;
+        start = high;
+    }
+    return end;
+}
+
 // SOURCE vma_modify() of the kernel: a piece that changes as a whole stays one; a part of it joins a neighbour of the same attach
 // that has the new protection already; otherwise it is split. Pieces never merge, since a segment's mappings are counted.
 long Attachments::protect(std::uintptr_t start, std::size_t bytes, int protection) {
@@ -382,8 +405,8 @@ long Attachments::protect(std::uintptr_t start, std::size_t bytes, int protectio
     prepare_if_forked(hold.thread());
     if (!make_room(2)) return -ENOMEM;
     const long rc = platform::system_call(SYS_mprotect, start, bytes, protection);
-    if (rc != 0) return rc;
-    const std::uintptr_t end = start + round_up(bytes);
+    std::uintptr_t end = start + round_up(bytes);
+    if (rc != 0) end = protected_until(start, end, protection);
     const auto wanted = static_cast<std::uint32_t>(protection & (PROT_READ | PROT_WRITE | PROT_EXEC));
     for (std::uintptr_t from = start; from < end;) {
         std::uint32_t at = pieces_count_;  // the lowest piece from `from` on

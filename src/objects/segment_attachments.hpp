@@ -112,6 +112,7 @@ private:
     void add_piece(const Piece& piece);
     void drop_piece(std::uint32_t at);
     void cut(std::uintptr_t start, std::uintptr_t end, platform::ThreadState& thread);
+    std::uintptr_t protected_until(std::uintptr_t start, std::uintptr_t end, int protection) const;
     void recount(std::uint32_t number, MapsChange change, platform::ThreadState& thread);
     void update_range();
 

@@ -17,7 +17,7 @@ inline std::uint32_t process_id() { return static_cast<std::uint32_t>(system_cal
 // The same without a system call, for a thread whose state is current.
 inline std::uint32_t process_id_of(const ThreadState& thread) {
     static std::uint32_t known_id = 0, known_generation = 0;  // a race writes the same values
-    if (__builtin_expect(known_generation != thread.generation, 0)) {
+    if (__builtin_expect(__atomic_load_n(&known_generation, __ATOMIC_ACQUIRE) != thread.generation, 0)) {
         __atomic_store_n(&known_id, process_id(), __ATOMIC_RELAXED);
         __atomic_store_n(&known_generation, thread.generation, __ATOMIC_RELEASE);
     }

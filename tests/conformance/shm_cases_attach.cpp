@@ -119,6 +119,47 @@ CASE(pieces) {
     OK(removed(id));
 }
 
+// An mprotect that fails half-way has changed what lies below the hole, or below the mapping that may not be written.
+CASE(protected_half_way) {
+    const int id = make();
+    char* place = room(32);
+    HOLDS(attach(id, place, SHM_REMAP) == place);
+    OK(munmap(place + 6 * kPage, kPage));
+    GIVES(2, attachments(id));
+    FAILS(ENOMEM, mprotect(place + 4 * kPage, 4 * kPage, PROT_READ));
+    GIVES(3, attachments(id));
+    FAILS(ENOMEM, mprotect(place + 6 * kPage, 2 * kPage, PROT_READ));
+    FAILS(EINVAL, mprotect(place + 1, kPage, PROT_READ));
+    GIVES(3, attachments(id));
+    HOLDS(attach(id, place + 10 * kPage, SHM_REMAP) == place + 10 * kPage);
+    HOLDS(attach(id, place + 18 * kPage, SHM_REMAP | SHM_RDONLY) == place + 18 * kPage);
+    OK(mprotect(place + 10 * kPage, 16 * kPage, PROT_NONE));
+    GIVES(5, attachments(id));
+    FAILS(EACCES, mprotect(place + 16 * kPage, 4 * kPage, PROT_READ | PROT_WRITE));
+    GIVES(6, attachments(id));
+    place[17 * kPage] = 'h';
+    OK(munmap(place, 32 * kPage));
+    GIVES(0, attachments(id));
+    OK(removed(id));
+}
+
+// What is in the way goes before what is too large to be mapped at all, and the size is not rounded to pages.
+CASE(too_large_and_in_the_way) {
+    const int huge = OPENS(shmget(IPC_PRIVATE, size_t{1} << 62, SHM_NORESERVE | 0600)), small = make(1), page = make(kPage);
+    char* place = room(2);
+    munmap(place, 2 * kPage);
+    void* last = reinterpret_cast<void*>(~kPage + 1);
+    FAILS(EINVAL, tries(huge, place));
+    FAILS(ENOMEM, tries(huge, place, SHM_REMAP));
+    FAILS(ENOMEM, tries(huge));
+    FAILS(ENOMEM, tries(small, last));
+    FAILS(EINVAL, tries(page, last));
+    FAILS(ENOMEM, tries(page, last, SHM_REMAP));
+    OK(removed(huge));
+    OK(removed(small));
+    OK(removed(page));
+}
+
 // Pieces inherited, moved, copied and mapped over.
 CASE(moved_pieces) {
     const int id = make();

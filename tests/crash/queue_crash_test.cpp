@@ -71,6 +71,7 @@ constexpr PointRow kPoints[] = {
     {"queue.return.freed", B, A},
     {"queue.return.pushed", B, A},
     {"queue.promote.unlinked", E, B},
+    {"queue.promote.named", E, B},
     {"queue.promote.noticed", E, B},
     {"queue.promote.space_given", E, B},
     {"queue.promote.unlocked", E, A},
@@ -95,6 +96,7 @@ constexpr PointRow kPoints[] = {
     {"queue.trim.released", E, A},
     {"queue.notify.filled", E, E},
     {"queue.notify.fired", B, E},
+    {"queue.recover.told", E, E},
     {"queue.recover_send.intent_settled", E, E},
     {"queue.recover_send.relinked", E, E},
     {"queue.recover_receive.inbox_settled", E, E},
@@ -706,7 +708,7 @@ TEST(QueueCrashPoints, EachIsReachedBySomeScenario) {
             for (const char* point : stage.reached()) reached.insert(point);
         }
     }
-    for (const Scenario& scenario : named({"send_to_partly_full", "receive_long_beside_sender"})) {
+    for (const Scenario& scenario : named({"send_to_partly_full", "send_to_one_receiver", "receive_long_beside_sender"})) {
         const Op recover = Op::recover;
         for (const Kill& at : dry_run(scenario)) {
             Stage stage(scenario);

@@ -562,6 +562,33 @@ TEST_F(TypedQueueTest, HasOneDescriptorForAllThreads) {
     }
 }
 
+// Who polls for what will never come again hears of the removal: for a message in an empty queue, for room in a full one.
+TEST_F(TypedQueueTest, RemovalWakesWhoPolls) {
+    for (const bool full : {false, true}) {
+        auto queue = made();
+        ASSERT_TRUE(queue.set_bytes_max(4));
+        if (full) {
+            ASSERT_TRUE(queue.send("abcd", 8));
+        }
+        const int fd = queue.fd().value();
+        const short awaited = full ? POLLOUT : POLLIN;
+        ASSERT_EQ(ready(fd) & awaited, 0);
+        Shared<std::atomic<bool>> polling;
+        Child child = in_child([&] {
+            pollfd entry{fd, awaited, 0};
+            *polling = true;
+            if (poll(&entry, 1, -1) != 1 || (entry.revents & awaited) == 0) return 2;
+            if (error_of(queue.try_receive()) != EIDRM) return 3;
+            return error_of(queue.send("x", 1)) == EIDRM ? 0 : 4;
+        });
+        ASSERT_TRUE(eventually([&] { return *polling && child.asleep(); }));
+        ASSERT_TRUE(queue.remove());
+        EXPECT_TRUE(child.ends()) << "full " << full;
+        EXPECT_TRUE(child.exited()) << child.status();
+        EXPECT_EQ(ready(fd) & awaited, awaited);
+    }
+}
+
 #if defined(MUSTER_POSIX_LIBRARY) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which cannot be loaded late
 // The C door in a child process.
 struct CCalls {
