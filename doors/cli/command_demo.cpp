@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include "command.hpp"
+#include "ephemeral.hpp"
 #include "muster/message_queue.hpp"
 #include "muster/typed_queue.hpp"
 #include "output.hpp"
@@ -142,6 +143,7 @@ int demo_crash(unsigned rounds, const Global& global) {
     const bool pinned = sched_getaffinity(0, sizeof before, &before) == 0 && sched_setaffinity(0, sizeof one, &one) == 0;
 
     const Domain domain = require(Domain::create_ephemeral(), Doing::opening_domain, global);
+    record_owner(domain);  // should we be killed, `muster gc` knows whose it was
     auto jobs = std::make_shared<MessageQueue>(require(MessageQueue::create(domain, "/demo", {1, sizeof(int), 0600}), Doing::making, global));
     auto typed = std::make_shared<TypedQueue>(require(TypedQueue::create(domain, Key::none()), Doing::making, global));
     const Kind kinds[] = {

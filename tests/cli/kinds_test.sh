@@ -128,5 +128,6 @@ grep -q '^left behind: .*not given back yet' "$out" || complain "$(cat "$out")"
 expect 0 -- muster gc
 grep -q '^released: ' "$out" || complain "$(cat "$out")"
 expect 0 -- muster gc --dry-run
-[ -s "$out" ] && complain "$(cat "$out")"
+# (What others' runs left in /dev/shm is theirs.)
+grep -v 'ephemeral domain' "$out" | grep -q . && complain "$(cat "$out")"
 done_testing
