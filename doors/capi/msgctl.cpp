@@ -1,5 +1,4 @@
 // SOURCE msgctl(2), and the kernel's order of errors.
-#include <linux/capability.h>
 #include "platform/file.hpp"
 #include "platform/process.hpp"
 #include "process_domain.hpp"
@@ -88,14 +87,6 @@ int describe(int id, int command, std::uintptr_t argument) {
     return tell(id, command, argument, open.object.object(), *state);
 }
 
-// SOURCE capabilities(7): CAP_SYS_RESOURCE overrides msgmnb.
-bool may_exceed_limits() {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
-    if (platform::system_call(SYS_capget, &header, data) != 0) return platform::effective_user() == 0;
-    return (data[0].effective & 1u << CAP_SYS_RESOURCE) != 0;
-}
-
 struct NewPermission {
     int fd, slots_fd;
     msqid_ds wanted;
@@ -111,7 +102,7 @@ int set_permission(int id, std::uintptr_t argument) {
     if (!open.object.permission().owned_by_us()) return fail_msg(EPERM);
     objects::SysvLimits limits;
     if (auto domain = process_domain(false); domain) limits = objects::SysvLimits::of(**domain);
-    if (wanted.wanted.msg_qbytes > limits.msgmnb && !may_exceed_limits()) return fail_msg(EPERM);
+    if (wanted.wanted.msg_qbytes > limits.msgmnb && !platform::may_exceed_limits()) return fail_msg(EPERM);
     auto registry = process_registry(false);
     if (!registry) return fail_msg(EINVAL);
     auto opened = (*registry)->open(SysvKind::msg, id);

@@ -52,7 +52,7 @@ ssize_t receive_sysv(int id, void* message, std::size_t size, long type, int fla
     if (__builtin_expect((flags & MSG_COPY) != 0, 0)) {
         if ((flags & MSG_EXCEPT) != 0 || (flags & IPC_NOWAIT) == 0) return fail_msg(EINVAL);
         const std::uint64_t longest = message_max();  // the kernel makes room for the copy from what is there
-        if (!is_readable(thread, message, size < longest ? size : longest)) return fail_msg(EFAULT);
+        if (!platform::fault_readable(thread, message, size < longest ? size : longest)) return fail_msg(EFAULT);
     }
     if (const MessageTable::Hold held = hold_live_messages(id)) return receive_from(thread, *held, message, size, type, flags);
     return receive_from_found(thread, id, message, size, type, flags);

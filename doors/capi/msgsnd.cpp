@@ -8,13 +8,13 @@ namespace {
 // What is said before the queue: lengths, the type, the text. 0 or an errno value.
 int judge_message(platform::ThreadState& thread, const char* text, std::size_t size, std::int64_t type, std::uint64_t size_max) {
     if (size > size_max || type < 1) return EINVAL;
-    return is_readable(thread, text, size) ? 0 : EFAULT;
+    return platform::fault_readable(thread, text, size) ? 0 : EFAULT;
 }
 
 [[gnu::always_inline]] inline int send_to(platform::ThreadState& thread, OpenMessages& open, const char* text, std::size_t size, std::int64_t type,
                                           int flags) {
     if (__builtin_expect(size > open.object.message_bytes_max() || type < 1, 0)) return fail_msg(EINVAL);
-    if (__builtin_expect(!open.has_rights(objects::kMayWrite), 0)) return fail_msg(is_readable(thread, text, size) ? EACCES : EFAULT);
+    if (__builtin_expect(!open.has_rights(objects::kMayWrite), 0)) return fail_msg(platform::fault_readable(thread, text, size) ? EACCES : EFAULT);
     objects::Patience patience;
     if ((flags & IPC_NOWAIT) != 0) patience.deadline_ns = platform::kNoWait;
     auto sent = open.object.send_typed(thread, text, size, static_cast<std::uint64_t>(type), patience);

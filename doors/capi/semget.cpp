@@ -13,22 +13,10 @@ struct Wanted {
     const objects::SysvLimits* limits;
 };
 
-// How many semaphores there are in all sets; asked only where the limit could be reached.
-std::uint64_t used_semaphores(objects::SysvRegistry& registry) {
-    std::uint64_t used = 0;
-    const int highest = registry.highest_index(objects::SysvKind::sem);
-    for (int index = 0; index <= highest; ++index)
-        if (auto opened = registry.open_index(objects::SysvKind::sem, static_cast<std::uint32_t>(index)); opened) {
-            std::uint32_t semaphores = 0;
-            if (platform::read_at(opened->file.fd(), &semaphores, sizeof semaphores, offsetof(objects::SemaphoreHeader, semaphores)) == sizeof semaphores) used += semaphores;
-        }
-    return used;
-}
-
 platform::Outcome<memory::ObjectHeader*> build(void* context, int fd) {
     auto* wanted = static_cast<Wanted*>(context);
     if (wanted->semaphores == 0) return platform::Fault{EINVAL, "a new set needs at least one semaphore"};
-    if (wanted->limits->semmns < objects::SysvLimits{}.semmns && used_semaphores(*wanted->registry) + wanted->semaphores > wanted->limits->semmns)
+    if (wanted->limits->semmns < objects::SysvLimits{}.semmns && objects::SemaphoreSet::count_all(*wanted->registry) + wanted->semaphores > wanted->limits->semmns)
         return platform::Fault{ENOSPC, "the domain's limit of semaphores is reached"};
     if (wanted->made == nullptr) wanted->made = set_table.make();
     if (wanted->made == nullptr) return platform::Fault{ENOMEM};

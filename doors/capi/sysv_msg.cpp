@@ -25,12 +25,4 @@ std::uint64_t message_max() {
     return limits.msgmax < objects::kTypedMessageBytesMax ? limits.msgmax : objects::kTypedMessageBytesMax;
 }
 
-bool is_readable(platform::ThreadState& thread, const void* from, std::size_t bytes) {
-    char sink[512];
-    const auto* start = static_cast<const char*>(from);
-    for (std::size_t at = 0; at < bytes; at += sizeof sink)
-        if (!platform::fault_copy(thread, sink, start + at, bytes - at < sizeof sink ? bytes - at : sizeof sink)) return false;
-    return true;
-}
-
 }  // namespace muster::capi

@@ -48,8 +48,6 @@ inline platform::Outcome<MessageTable::Hold> hold_messages(int id) {
 
 // The longest message of queues made now: the domain's msgmax, as far as we go.
 std::uint64_t message_max();
-// Whether `bytes` can be read: a bad pointer is EFAULT before the identifier is looked at.
-bool is_readable(platform::ThreadState& thread, const void* from, std::size_t bytes);
 
 // SOURCE msgop(2), msgctl(2): what the calls do, for the C library's names and for syscall().
 int send_sysv(int id, const void* message, std::size_t size, int flags);

@@ -62,23 +62,10 @@ struct Making {
     std::unique_ptr<objects::SemaphoreSet> set;
 };
 
-// How many semaphores there are in all sets; asked only where the limit could be reached.
-std::uint64_t used_semaphores(objects::SysvRegistry& registry) {
-    std::uint64_t used = 0;
-    for (int index = registry.highest_index(SysvKind::sem); index >= 0; --index) {
-        auto opened = registry.open_index(SysvKind::sem, static_cast<std::uint32_t>(index));
-        std::uint32_t semaphores = 0;
-        if (opened && platform::read_at(opened->file.fd(), &semaphores, sizeof semaphores,
-                                        offsetof(objects::SemaphoreHeader, semaphores)) == static_cast<long>(sizeof semaphores))
-            used += semaphores;
-    }
-    return used;
-}
-
 Outcome<memory::ObjectHeader*> build(void* context, int fd) {
     auto& making = *static_cast<Making*>(context);
     if (making.limits.semmns < objects::SysvLimits{}.semmns &&
-        used_semaphores(making.registry) + making.values.size() > making.limits.semmns)
+        objects::SemaphoreSet::count_all(making.registry) + making.values.size() > making.limits.semmns)
         return Fault{ENOSPC, "the domain's limit of semaphores in all sets is reached (limits/sem)"};
     making.set = std::make_unique<objects::SemaphoreSet>();
     if (auto created = making.set->create(fd, static_cast<std::uint32_t>(making.values.size()), making.values.data()); !created)

@@ -1,5 +1,4 @@
 #include "muster/typed_queue.hpp"
-#include <linux/capability.h>
 #include <sys/ipc.h>
 #include <algorithm>
 #include <atomic>
@@ -255,19 +254,10 @@ Result<int> TypedQueue::fd() {
     return fifo;
 }
 
-namespace {
-// SOURCE capabilities(7): CAP_SYS_RESOURCE overrides msgmnb.
-bool may_exceed_limits() {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2] = {};
-    return platform::system_call(SYS_capget, &header, data) == 0 && (data[0].effective & 1u << CAP_SYS_RESOURCE) != 0;
-}
-}  // namespace
-
 Result<> TypedQueue::set_bytes_max(std::uint64_t bytes_max) {
     Implementation& self = *implementation_;
     if (!self.queue.permission().owned_by_us()) return self.error({EPERM});
-    if (bytes_max > objects::SysvLimits::of(self.system.domain->domain).msgmnb && !may_exceed_limits())
+    if (bytes_max > objects::SysvLimits::of(self.system.domain->domain).msgmnb && !platform::may_exceed_limits())
         return Error(EPERM, self.name, "more than the domain's limit msgmnb needs CAP_SYS_RESOURCE; raise the limit, or ask root");
     const auto nothing_else = [](void*, memory::ObjectHeader&) { return platform::Outcome<>(platform::done()); };
     if (auto changed = self.queue.change(this_thread(), nothing_else, nullptr, bytes_max); !changed) return self.error(changed.fault());

@@ -43,19 +43,19 @@ int move_high(int fd) {
 
 // The subdirectories of a domain that everybody may use belong to its maker, who makes them with it: the owner of a sticky
 // directory may remove, and so replace, what others put there.
+constexpr struct {
+    const char* name;
+    unsigned mode;
+} kSubdirectories[] = {{"mq", 01777}, {"sysv", 01777}, {"key", 01777}, {"shm", 01777}, {"sem", 01777}, {"poll", 01777}, {"limits", 0755}};
 int make_subdirectories(int domain) {
-    constexpr struct {
-        const char* name;
-        unsigned mode;
-    } kAll[] = {{"mq", 01777}, {"sysv", 01777}, {"key", 01777}, {"shm", 01777}, {"sem", 01777}, {"poll", 01777}, {"limits", 0755}};
-    for (const auto& each : kAll) {
+    for (const auto& each : kSubdirectories) {
         if (const int rc = platform::make_directory(domain, each.name, 0700); rc < 0) return rc;
         if (const int rc = static_cast<int>(platform::system_call(SYS_fchmodat, domain, each.name, each.mode)); rc < 0) return rc;
     }
     return 0;
 }
 void remove_subdirectories(int domain) {
-    for (const char* name : {"mq", "sysv", "key", "shm", "sem", "poll", "limits"}) platform::remove_name(domain, name, AT_REMOVEDIR);
+    for (const auto& each : kSubdirectories) platform::remove_name(domain, each.name, AT_REMOVEDIR);
 }
 
 // Makes a directory that is never seen with another mode than it keeps: under a name of its own first. A negated errno.

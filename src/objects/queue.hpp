@@ -269,12 +269,12 @@ private:
         std::uint32_t* numbers;
         std::uint64_t count, bytes;
     };
-    ByAge sorted_by_age();
+    platform::Outcome<ByAge> sorted_by_age();
     void unlink_sender(std::uint32_t number);
     void publish_freed();
     std::uint32_t give_space(platform::ThreadState& thread, bool& asleep);
-    bool ready_to_promote(std::uint32_t candidate) const;
-    void put_in(std::uint32_t candidate);
+    std::uint32_t ready_to_promote(std::uint32_t candidate) const;
+    void put_in(std::uint32_t candidate, std::uint32_t number);
     template <class To>
     platform::Outcome<Choice> choose(const To& to);
     template <class To>

@@ -27,10 +27,11 @@ Outcome<> Queue::peek(platform::ThreadState& thread, int fd, bool all, Visit vis
         };
         auto walked = platform::done();
         if (typed_) {
-            const ByAge oldest_first = sorted_by_age();
-            for (std::uint64_t i = 0; i < oldest_first.count; ++i)
-                if (!show(oldest_first.numbers[i], slot(oldest_first.numbers[i]).key.load_relaxed())) break;
-            if (oldest_first.numbers != nullptr) platform::unmap(oldest_first.numbers, oldest_first.bytes);
+            auto oldest_first = sorted_by_age();
+            if (!oldest_first) result = oldest_first.fault();
+            for (std::uint64_t i = 0; oldest_first && i < oldest_first->count; ++i)
+                if (!show(oldest_first->numbers[i], slot(oldest_first->numbers[i]).key.load_relaxed())) break;
+            if (oldest_first && oldest_first->numbers != nullptr) platform::unmap(oldest_first->numbers, oldest_first->bytes);
         } else {
             walked = index_.for_each(show);
         }

@@ -80,18 +80,19 @@ void Queue::unlink_sender(std::uint32_t number) {
     r.senders_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
 }
 
-// Whether a sleeping sender's record is sound and its message ready to be put in.
-bool Queue::ready_to_promote(std::uint32_t candidate) const {
+// The slot in which a sleeping sender's message lies ready to be put in; kNone if there is none or its record is unsound.
+std::uint32_t Queue::ready_to_promote(std::uint32_t candidate) const {
     const Actor& waiter = actor(candidate);
     const std::uint32_t held = waiter.slot.load_acquire();
-    return (waiter.life.load_acquire() & FUTEX_OWNER_DIED) == 0 && held != 0 && held <= slots_.count &&
-           slot(held - 1).state.load_acquire() == slot_word(SlotState::filling, candidate + 1) && is_key(slot(held - 1).key.load_relaxed());
+    const bool ready = (waiter.life.load_acquire() & FUTEX_OWNER_DIED) == 0 && held != 0 && held <= slots_.count &&
+                       slot(held - 1).state.load_acquire() == slot_word(SlotState::filling, candidate + 1) &&
+                       is_key(slot(held - 1).key.load_relaxed());
+    return ready ? held - 1 : Choice::kNone;
 }
 
 // COMMIT of a sleeping sender's message, straight into the index. The inbox has been drained.
-void Queue::put_in(std::uint32_t candidate) {
+void Queue::put_in(std::uint32_t candidate, std::uint32_t number) {
     QueueReceivePublished& p = header_->received;
-    const std::uint32_t number = actor(candidate).slot.load_relaxed() - 1;
     Slot& message = slot(number);
     const std::uint64_t sent = header_->send.sequence.load_relaxed(), promoted = p.promoted_sequence.load_relaxed();
     // Younger than all: nobody else can send while the queue is full.
@@ -101,7 +102,7 @@ void Queue::put_in(std::uint32_t candidate) {
     // COMMIT: the sleeping sender's message is in the queue from this store on.
     message.state.store_release(slot_word(SlotState::indexed));
     MUSTER_CRASH_POINT("queue.promote.committed");
-    (void)index_.append(number, static_cast<std::uint32_t>(message.key.load_relaxed()));
+    if (!index_append(number, false)) (void)damaged("a message has a priority that is none");
     p.indexed.store_relaxed(p.indexed.load_relaxed() + 1);
     actor(candidate).slot.store_release(0);
 }
@@ -119,7 +120,8 @@ void Queue::promote_senders() {
         Actor& waiter = actor(candidate);
         std::uint32_t word = waiter.word.load_acquire();
         const ActorState was = state_of(word);
-        if ((was != ActorState::asleep && was != ActorState::waiting) || !ready_to_promote(candidate)) {
+        const std::uint32_t number = ready_to_promote(candidate);
+        if ((was != ActorState::asleep && was != ActorState::waiting) || number == Choice::kNone) {
             unlink_sender(candidate);
             continue;
         }
@@ -132,7 +134,7 @@ void Queue::promote_senders() {
             continue;
         }
         MUSTER_CRASH_POINT("queue.promote.woken");
-        put_in(candidate);
+        put_in(candidate, number);
         waiter.word.store_release(with_state(word, ActorState::done));
         MUSTER_CRASH_POINT("queue.promote.given");
         unlink_sender(candidate);
@@ -152,7 +154,8 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
         Actor& waiter = actor(candidate);
         std::uint32_t word = waiter.word.load_acquire();
         unlink_sender(candidate);
-        if (!ready_to_promote(candidate)) continue;
+        const std::uint32_t number = ready_to_promote(candidate);
+        if (number == Choice::kNone) continue;
         MUSTER_CRASH_POINT("queue.promote.unlinked");
         while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
             asleep = state_of(word) == ActorState::asleep;
@@ -178,7 +181,7 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
                     break;
                 }
             }
-            put_in(candidate);
+            put_in(candidate, number);
             MUSTER_CRASH_POINT("queue.promote.space_given");
             return candidate;
         }

@@ -318,17 +318,6 @@ __attribute__((always_inline)) inline Queue::Quick Queue::send_quick(platform::T
     return Quick::done;
 }
 
-namespace {
-// Whether the message could be read: a bad pointer is EFAULT also when the queue is full, as the kernel copies first.
-bool readable(platform::ThreadState& thread, const void* message, std::size_t length) {
-    char sink[512];
-    const auto* from = static_cast<const char*>(message);
-    for (std::size_t at = 0; at < length; at += sizeof sink)
-        if (!platform::fault_copy(thread, sink, from + at, length - at < sizeof sink ? length - at : sizeof sink)) return false;
-    return true;
-}
-}  // namespace
-
 Outcome<> Queue::help_drain(platform::ThreadState& thread) {
     auto lock = sync::ThreadLock::acquire(thread, header_->receive_lock, actors_);
     if (!lock) return lock.fault();
@@ -382,7 +371,9 @@ Outcome<> Queue::send_as(platform::ThreadState& thread, int fd, const void* mess
         }
         if (auto good = usable(); !good) return good;
         if (header_->shared.flags.load_relaxed() != 0 || spun || dead_holder(header_->receive_lock)) break;
-        if (auto allowed = may_wait(patience); !allowed) return readable(thread, message, length) ? allowed.fault() : Fault{EFAULT, "the message cannot be read"};
+        // A bad pointer is EFAULT also when the queue is full, as the kernel copies first.
+        if (auto allowed = may_wait(patience); !allowed)
+            return platform::fault_readable(thread, message, length) ? allowed.fault() : Fault{EFAULT, "the message cannot be read"};
         spun = true;
         if (header_->receive.senders_waiting.load_relaxed() != 0) break;  // behind them, in order
         const std::uint64_t freed = header_->received.freed.load_acquire();
@@ -411,7 +402,7 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
             if (auto locked = me.lock_both(); !locked) return locked;
             if (!filled) {
                 // Do not copy what cannot be sent.
-                if (!has_room(length) && patience.deadline_ns == platform::kNoWait && readable(thread, message, length)) {
+                if (!has_room(length) && patience.deadline_ns == platform::kNoWait && platform::fault_readable(thread, message, length)) {
                     if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
                     me.unlock_both();
                     return Fault{EAGAIN, nullptr};

@@ -67,12 +67,12 @@ void Queue::promote_typed(std::uint64_t leaving_messages, std::uint64_t leaving_
         const std::uint32_t next = waiter.next.load_relaxed();
         std::uint32_t word = waiter.word.load_acquire();
         const ActorState was = state_of(word);
-        if ((was != ActorState::asleep && was != ActorState::waiting) || !ready_to_promote(candidate)) {
+        const std::uint32_t number = ready_to_promote(candidate);
+        if ((was != ActorState::asleep && was != ActorState::waiting) || number == Choice::kNone) {
             unlink_sender(candidate);
             at = next;
             continue;
         }
-        const std::uint32_t number = waiter.slot.load_acquire() - 1;
         const std::uint64_t messages = messages_now() - leaving_messages, length = slot(number).length.load_relaxed();
         const std::uint64_t bytes = header_->sent.sent_bytes.load_relaxed() - header_->received.freed_bytes.load_relaxed() - leaving_bytes;
         const std::uint64_t limit = header_->shared.bytes_max.load_relaxed();
@@ -191,8 +191,10 @@ Outcome<> Queue::change(platform::ThreadState& thread, Change change, void* cont
     // Before and after: whoever looks meanwhile knows that he has to look again. A death in between is recover_send()'s.
     header_->shared.permission_changes.add_release(1);
     auto changed = change(context, header_->object);
+    MUSTER_CRASH_POINT("queue.change.permitted");
     if (changed) {
-        header_->shared.bytes_max.store_release(bytes_max);
+        header_->shared.bytes_max.store_release(bytes_max);  // COMMIT
+        MUSTER_CRASH_POINT("queue.change.stored");
         header_->send.changed_s.store_release(platform::realtime_s());
         // SYNC queue.permission (release half). Carries: the object's owner and mode. Pairs with permission_changes().
         header_->shared.permission_changes.add_release(1);
@@ -239,18 +241,19 @@ TypedState Queue::peek_state(int fd) {
     return state_in(*reinterpret_cast<const QueueHeader*>(front));
 }
 
-// The slots of all messages, oldest first, in memory of their own; null: none, or no memory.
-Queue::ByAge Queue::sorted_by_age() {
+// The slots of all messages, oldest first, in memory of their own. Errors: ENOMEM; EBADMSG.
+Outcome<Queue::ByAge> Queue::sorted_by_age() {
     struct Collected {
         std::uint64_t sequence;
         std::uint32_t number;
     };
     const std::uint64_t count = header_->received.indexed.load_relaxed();
     ByAge result{};
-    if (count == 0 || count > slots_.count) return result;
+    if (count == 0) return result;
+    if (count > slots_.count) return damaged("the queue's index counts more messages than it has places");
     const std::uint64_t bytes = (count * sizeof(Collected) + 4095) & ~4095ull;
     const long memory = platform::map_private_zeroes(bytes);
-    if (memory < 0 && memory > -4096) return result;
+    if (memory < 0 && memory > -4096) return Fault{ENOMEM, "no memory to put the queue's messages in order"};
     auto* collected = reinterpret_cast<Collected*>(memory);
     std::uint64_t got = 0;
     (void)types_.for_each([&](std::uint32_t number) {
@@ -275,10 +278,11 @@ Outcome<ReceivedMessage> Queue::copy_typed(platform::ThreadState& thread, const 
     if (auto locked = me.lock_both(); !locked) return locked.fault();
     if (dead_actors()) reap_dead(-1);
     Outcome<> drained = drain();
-    const ByAge all = drained ? sorted_by_age() : ByAge{};
+    Outcome<ByAge> sorted = drained ? sorted_by_age() : Outcome<ByAge>(drained.fault());
+    const ByAge all = sorted ? *sorted : ByAge{};
     Outcome<ReceivedMessage> result = Fault{EAGAIN, nullptr};
-    if (!drained) {
-        result = drained.fault();
+    if (!sorted) {
+        result = sorted.fault();
     } else if (index < all.count) {
         const std::uint32_t number = all.numbers[index], length = slot(number).length.load_relaxed();
         ReceivedMessage received{};

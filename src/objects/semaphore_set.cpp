@@ -1,6 +1,7 @@
 #include "objects/semaphore_set.hpp"
 #include "objects/semaphore_set_acting.hpp"
 #include "objects/semaphore_set_change.hpp"
+#include "objects/sysv_registry.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
@@ -530,6 +531,18 @@ Outcome<SemaphoreSet::Shown> SemaphoreSet::peek(int fd) {
         }
     }
     return shown;
+}
+
+std::uint64_t SemaphoreSet::count_all(SysvRegistry& registry) {
+    std::uint64_t all = 0;
+    for (int index = registry.highest_index(SysvKind::sem); index >= 0; --index) {
+        auto opened = registry.open_index(SysvKind::sem, static_cast<std::uint32_t>(index));
+        std::uint32_t semaphores = 0;
+        if (opened && platform::read_at(opened->file.fd(), &semaphores, sizeof semaphores, offsetof(SemaphoreHeader, semaphores)) ==
+                          static_cast<long>(sizeof semaphores))
+            all += semaphores;
+    }
+    return all;
 }
 
 Outcome<> SemaphoreSet::administer(platform::ThreadState& thread, Judge step, void* context) {

@@ -29,6 +29,8 @@ class SemaphoreChange;
 class SemaphoreActing;
 struct SemaphoreSleep;
 
+class SysvRegistry;
+
 class SemaphoreSet {
 public:
     SemaphoreSet() = default;
@@ -85,6 +87,8 @@ public:
         std::uint32_t semaphores;
     };
     static platform::Outcome<Shown> peek(int fd);
+    // How many semaphores there are in all sets of the domain.
+    static std::uint64_t count_all(SysvRegistry& registry);
     // Ends the set: sleepers get EIDRM. `mark` is what makes others see it (COMMIT). Errors: EIDRM.
     using Step = void (*)(void* context, memory::ObjectHeader& header);
     platform::Outcome<> remove(platform::ThreadState& thread, Step mark, void* context);

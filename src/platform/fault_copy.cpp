@@ -244,6 +244,14 @@ bool fault_copy_checking_mask(ThreadState& thread, void* to, const void* from, s
     return gets_through ? muster_fault_copy(to, from, bytes) != 0 : copy_through_kernel(to, from, bytes);
 }
 
+bool fault_readable(ThreadState& thread, const void* from, std::size_t bytes) {
+    char sink[512];
+    const auto* start = static_cast<const char*>(from);
+    for (std::size_t at = 0; at < bytes; at += sizeof sink)
+        if (!fault_copy(thread, sink, start + at, bytes - at < sizeof sink ? bytes - at : sizeof sink)) return false;
+    return true;
+}
+
 std::ptrdiff_t fault_load_string(ThreadState& thread, char* to, const char* from, std::size_t capacity_bytes) {
     // Never beyond the end of a page before the zero was looked for in it.
     constexpr std::size_t kPieceBytes = 64;

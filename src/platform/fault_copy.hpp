@@ -26,6 +26,9 @@ inline bool fault_copy(ThreadState& thread, void* to, const void* from, std::siz
     return muster_fault_copy(to, from, bytes) != 0;
 }
 
+// Whether all of it can be read, for a bad pointer that is to be told before anything else.
+bool fault_readable(ThreadState& thread, const void* from, std::size_t bytes);
+
 // A structure by the caller's pointer.
 template <class T>
 bool fault_load(ThreadState& thread, T& to, const T* from) {

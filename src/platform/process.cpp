@@ -1,4 +1,5 @@
 #include "platform/process.hpp"
+#include <linux/capability.h>
 #include <cerrno>
 #include "platform/file.hpp"
 
@@ -58,6 +59,13 @@ bool thread_exists(std::uint32_t thread_id) {
 bool thread_stopped(std::uint32_t thread_id) {
     const char state = thread_state(thread_id);
     return state == 'T' || state == 't' || state == 'Z' || state == 'X' || state == 0;
+}
+
+bool may_exceed_limits() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct data[2] = {};
+    if (system_call(SYS_capget, &header, data) != 0) return effective_user() == 0;
+    return (data[0].effective & 1u << CAP_SYS_RESOURCE) != 0;
 }
 
 }  // namespace muster::platform

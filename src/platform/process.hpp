@@ -24,6 +24,8 @@ inline std::uint32_t process_id_of(const ThreadState& thread) {
     return __atomic_load_n(&known_id, __ATOMIC_RELAXED);
 }
 inline std::uint32_t effective_user() { return static_cast<std::uint32_t>(system_call(SYS_geteuid)); }
+// SOURCE capabilities(7): CAP_SYS_RESOURCE overrides the limits of System V objects.
+bool may_exceed_limits();
 inline std::uint32_t real_user() { return static_cast<std::uint32_t>(system_call(SYS_getuid)); }
 inline std::uint32_t effective_group() { return static_cast<std::uint32_t>(system_call(SYS_getegid)); }
 

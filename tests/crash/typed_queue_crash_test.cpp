@@ -87,6 +87,8 @@ constexpr PointRow kPoints[] = {
     {"queue.wake_all.told", E, E, B, B},
     {"queue.wake_all.woken", E, E, B, B},
     {"queue.change.woken", E, E, B, E},
+    {"queue.change.permitted", E, E, B, E},
+    {"queue.change.stored", E, E, A, E},
     {"queue.remove.woken", E, E, E, B},
     {"queue.remove.marked", E, E, E, A},
     {"queue.recover.told", E, E, E, E},

@@ -30,7 +30,7 @@ printf '#!/bin/bash\nexit 1\n' >"$work/bin/sudo"
 chmod +x "$work"/bin/*
 
 all='g++ cmake ninja-build pkg-config binutils libgtest-dev libgmock-dev libbenchmark-dev libcli11-dev libfmt-dev
-nlohmann-json3-dev libboost-dev stress-ng rt-tests'
+nlohmann-json3-dev libboost-dev stress-ng rt-tests buffer'
 run() { : >"$work/calls"; bash "$setup" </dev/null >"$work/said" 2>&1; status=$?; }
 installs() { grep -c ' install ' "$work/calls"; }
 
