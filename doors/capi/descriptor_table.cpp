@@ -99,6 +99,11 @@ QueueHold adopt(int descriptor) {
     return hold_known(descriptor);
 }
 
+Outcome<> make_room_for(int descriptor) {
+    if (make_entry(descriptor) == nullptr) return Fault{ENOMEM, "no memory for the table of descriptors"};
+    return platform::done();
+}
+
 Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access) {
     std::atomic<std::uintptr_t>* place = make_entry(descriptor);
     if (place == nullptr) {

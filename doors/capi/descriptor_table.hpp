@@ -121,6 +121,9 @@ inline QueueHold hold(int descriptor) {
     return __builtin_expect(static_cast<bool>(known), 1) ? std::move(known) : adopt(descriptor);
 }
 
+// A place for that descriptor: entering it will not fail. Errors: ENOMEM.
+platform::Outcome<> make_room_for(int descriptor);
+
 // Enters a descriptor of the queue's file; consumes one reference of `queue`.
 platform::Outcome<> enter(int descriptor, OpenQueue* queue, std::uint32_t access);
 

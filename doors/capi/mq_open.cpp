@@ -22,12 +22,12 @@ int file_flags(int flags) {
     return mark | (flags & O_NONBLOCK);
 }
 
-// Takes the descriptor of a queue's file into the table.
+// Takes the descriptor of a queue's file into the table. The descriptor, or a negated errno value, as from all that follow here.
 int enter_opened(File file, OpenQueue* queue, int flags) {
     const int fd = file.fd();
     const int access = flags & O_ACCMODE;
     const std::uint32_t bits = access == O_RDONLY ? kAccessRead : access == O_WRONLY ? kAccessWrite : kAccessRead | kAccessWrite;
-    if (auto entered = enter(fd, queue, bits); !entered) return fail(entered.fault().errno_value);
+    if (auto entered = enter(fd, queue, bits); !entered) return -entered.fault().errno_value;
     return file.release();
 }
 
@@ -91,6 +91,8 @@ int create_new(const objects::Domain& domain, const QueueName& name, int flags, 
     queue->queue.publish_ready();
     struct stat status;
     if (const int rc = platform::file_status(file->fd(), &status); rc < 0) return give_up(rc);
+    // Who gets the queue its name has to be told of it: nothing may fail from here on.
+    if (auto room = make_room_for(file->fd()); !room) return give_up(-room.fault().errno_value);
     if (auto published = domain.publish(file->fd(), name.path); !published) return give_up(-published.fault().errno_value);
     queue->device = status.st_dev;
     queue->inode = status.st_ino;
@@ -117,8 +119,7 @@ int open_queue(const char* name, int flags, mode_t mode, const mq_attr* attribut
         }
         if (rc == -ENOENT && (flags & O_CREAT) != 0) rc = create_new(**domain, path, flags, mode, attributes != nullptr ? &copy : nullptr);
         if (rc == -EEXIST && (flags & O_EXCL) == 0) continue;  // made by somebody else meanwhile: open theirs
-        if (rc >= 0) return rc;
-        return rc == -1 ? -1 : fail(-rc);
+        return rc >= 0 ? rc : fail(-rc);
     }
     return fail(EAGAIN);
 }

@@ -25,7 +25,7 @@ using OpenatCall = int (*)(int, const char*, int, ...);
     }
 
 int from_kernel(int directory, const char* path, int flags, mode_t mode) {
-    const int opened = platform::open_at(directory, path, flags, mode);
+    const auto opened = static_cast<int>(platform::system_call(SYS_openat, directory, path, flags, mode));
     if (opened >= 0) return opened;
     errno = -opened;
     return -1;

@@ -42,7 +42,7 @@ OpenSemaphore* free_entry() {
 
 Outcome<sem_t*> map_semaphore(int fd) {
     const long at = platform::map_shared(fd, sizeof(sem_t), true);
-    if (at < 0 && at > -4096) return Fault{static_cast<int>(-at)};
+    if (at < 0 && at > -4096) return Fault{at == -EAGAIN ? ENOMEM : static_cast<int>(-at)};  // EAGAIN: more than may be locked
     return reinterpret_cast<sem_t*>(at);
 }
 
@@ -66,21 +66,23 @@ Outcome<sem_t*> enter(int fd) {
     return mapped;
 }
 
-// A new semaphore, complete before it has its name.
-Outcome<File> create_new(const objects::Domain& domain, const ObjectName& name, mode_t mode, unsigned value) {
+// A new semaphore, complete and ours before it has its name.
+Outcome<sem_t*> create_new(const objects::Domain& domain, const ObjectName& name, mode_t mode, unsigned value) {
     if (value > SEM_VALUE_MAX) return Fault{EINVAL};
     if (auto made = domain.ensure_directory("sem"); !made) return made.fault();
     const int fd = platform::open_at(domain.directory(), "sem", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
     if (fd < 0) return Fault{-fd};
-    File file(fd);
+    const File file(fd);
     if (const int rc = platform::truncate_file(fd, sizeof(sem_t)); rc < 0) return Fault{-rc};
     if (const int rc = platform::reserve_bytes(fd, 0, sizeof(sem_t)); rc < 0) return Fault{-rc};
-    auto mapped = map_semaphore(fd);
-    if (!mapped) return mapped.fault();
-    sem_init(*mapped, 1, value);
-    platform::unmap(*mapped, sizeof(sem_t));
-    if (auto published = domain.publish(fd, name.path); !published) return published.fault();
-    return file;
+    auto entered = enter(fd);
+    if (!entered) return entered.fault();
+    sem_init(*entered, 1, value);
+    if (auto published = domain.publish(fd, name.path); !published) {
+        release_semaphore(*entered);
+        return published.fault();
+    }
+    return *entered;
 }
 
 Outcome<sem_t*> open_semaphore(const char* name, int flags, mode_t mode, unsigned value) {
@@ -100,8 +102,7 @@ Outcome<sem_t*> open_semaphore(const char* name, int flags, mode_t mode, unsigne
             if (fd != -ENOENT || !create) return Fault{-fd};
         }
         auto made = create_new(**domain, path, mode, value);
-        if (made) return enter(made->fd());
-        if (made.fault().errno_value != EEXIST || exclusive) return made.fault();
+        if (made || made.fault().errno_value != EEXIST || exclusive) return made;
     }
     return Fault{EAGAIN};
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include "any_queue.hpp"
 #include "interrupts.hpp"
+#include "message_json.hpp"
 #include "output.hpp"
 #include "queue_options.hpp"
 #include "receiving.hpp"
@@ -34,14 +35,8 @@ std::string render(Form form, std::string_view bytes, std::string_view label_wor
             return std::string(bytes) + "\n";
         case Form::hex:
             return fmt::format("# {} {}, {}\n", label_word, label, counted(bytes.size(), "byte")) + hex_dump(bytes);
-        case Form::json: {
-            Json json{{label_word, label}, {"size", bytes.size()}};
-            if (is_utf8(bytes))
-                json["text"] = bytes;
-            else
-                json["base64"] = base64(bytes);
-            return dump(json, false);
-        }
+        case Form::json:
+            return message_line(bytes, label_word, label);
         case Form::automatic:
             break;
     }

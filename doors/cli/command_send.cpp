@@ -7,6 +7,7 @@
 #include <span>
 #include "any_queue.hpp"
 #include "arguments.hpp"
+#include "message_json.hpp"
 #include "output.hpp"
 #include "queue_options.hpp"
 #include "report.hpp"
@@ -20,7 +21,7 @@ struct Options {
     std::string name;
     std::vector<std::string> messages;
     std::string priority, type, file, timeout;
-    bool lines = false, stream = false, from_stdin = false, no_wait = false, create = false;
+    bool lines = false, stream = false, from_json = false, from_stdin = false, no_wait = false, create = false;
     QueueShape shape;
 };
 
@@ -29,10 +30,11 @@ class Sender {
 public:
     Sender(AnyQueue& queue, const SendPolicy& policy, const Global& global) : queue_(queue), policy_(policy), global_(global) {}
 
-    void send(std::string_view message, std::uint64_t line = 0) {
+    void send(std::string_view message, std::uint64_t line = 0) { send(message, policy_.label, line); }
+    void send(std::string_view message, std::int64_t label, std::uint64_t line) {
         const Deadline deadline = policy_.deadline();
         for (;;) {
-            const auto sent = queue_.send(std::as_bytes(std::span(message)), policy_.label, deadline);
+            const auto sent = queue_.send(std::as_bytes(std::span(message)), label, deadline);
             if (sent) break;
             if (sent.error() == EINTR) continue;
             stop(sent.error(), message.size(), line);
@@ -80,7 +82,10 @@ void send_whole(Sender& sender, int fd, const Options& options, const AnyQueue& 
     sender.send(std::string_view(message).substr(0, filled));
 }
 
-void send_lines(Sender& sender, int fd, const Options& options, const AnyQueue& queue) {
+// Calls `take(line, number)` for each line. Before the whole of one longer than `most_bytes` is read, which may be as long as the
+// input, what there is of it is taken.
+template <class Take>
+void for_each_line(int fd, const Options& options, std::uint64_t most_bytes, Take take) {
     std::string pending;
     std::vector<std::byte> chunk(65536);
     std::uint64_t line = 0;
@@ -89,14 +94,28 @@ void send_lines(Sender& sender, int fd, const Options& options, const AnyQueue& 
         std::string_view fresh(reinterpret_cast<const char*>(chunk.data()), got);
         for (std::size_t end; (end = fresh.find('\n')) != fresh.npos; fresh.remove_prefix(end + 1)) {
             pending += fresh.substr(0, end);
-            sender.send(pending, ++line);
+            take(pending, ++line);
             pending.clear();
         }
         pending += fresh;
-        // Refused before the whole line is read: it may be as long as the input.
-        if (pending.size() > queue.sent_bytes_max()) sender.send(pending, ++line);
+        if (pending.size() > most_bytes) take(pending, ++line);
     }
-    if (!pending.empty()) sender.send(pending, ++line);
+    if (!pending.empty()) take(pending, ++line);
+}
+
+void send_lines(Sender& sender, int fd, const Options& options, const AnyQueue& queue) {
+    for_each_line(fd, options, queue.sent_bytes_max(), [&](std::string_view line, std::uint64_t number) { sender.send(line, number); });
+}
+
+void send_from_json(Sender& sender, int fd, const Options& options, const AnyQueue& queue) {
+    // Every byte may be written as six: a control character in a JSON string.
+    const std::uint64_t most = 6 * std::uint64_t{queue.sent_bytes_max()} + 65536;
+    for_each_line(fd, options, most, [&](std::string_view line, std::uint64_t number) {
+        if (line.find_first_not_of(" \t\r") == line.npos) return;
+        if (line.size() > most) fail(kUsage, fmt::format("send: line {} is longer than any message of {} can be", number, queue.name()));
+        const ReadMessage message = read_message_line(line, number, queue.label_word());
+        sender.send(message.bytes, message.label, number);
+    });
 }
 
 ObjectName check(const Options& options) {
@@ -108,10 +127,12 @@ ObjectName check(const Options& options) {
         fail(kUsage,
              fmt::format("send: --type is for System V queues such as msg:0x1234; messages of {} have a priority: --priority N",
                          object.text));
-    const bool input = options.lines || options.stream || options.from_stdin || !options.file.empty();
+    const bool input = options.lines || options.stream || options.from_json || options.from_stdin || !options.file.empty();
     if (!options.messages.empty() && input)
-        fail(kUsage, "send: messages on the command line exclude --file, --stdin, --lines and --stream");
-    if (options.lines && options.stream) fail(kUsage, "send: --lines and --stream exclude each other");
+        fail(kUsage, "send: messages on the command line exclude --file, --stdin, --lines, --stream and --from-json");
+    if (options.lines + options.stream + options.from_json > 1) fail(kUsage, "send: --lines, --stream and --from-json exclude each other");
+    if (options.from_json && !(options.priority.empty() && options.type.empty()))
+        fail(kUsage, "send: with --from-json each message says its own priority or type");
     if (options.from_stdin && !options.file.empty()) fail(kUsage, "send: --stdin and --file exclude each other");
     if (options.no_wait && !options.timeout.empty()) fail(kUsage, "send: --no-wait and --timeout exclude each other");
     return object;
@@ -156,7 +177,12 @@ int send(const Options& options, const Global& global) {
         } else {
             if (input.get() == STDIN_FILENO && ::isatty(STDIN_FILENO) == 1)
                 complain("reading from the terminal; Ctrl-D ends the input");
-            options.lines ? send_lines(sender, input.get(), options, queue) : send_whole(sender, input.get(), options, queue);
+            if (options.lines)
+                send_lines(sender, input.get(), options, queue);
+            else if (options.from_json)
+                send_from_json(sender, input.get(), options, queue);
+            else
+                send_whole(sender, input.get(), options, queue);
         }
         messages = sender.messages(), bytes = sender.bytes();
     }
@@ -174,6 +200,7 @@ void add_send(Registry& registry) {
         "  muster send /jobs --priority 5 < request.bin        (standard input is one message)\n"
         "  muster send /jobs --lines --file list.txt           (a message a line)\n"
         "  tar c . | muster send /pipe --stream --create       (any length; `muster recv --stream` is the other end)\n"
+        "  muster recv /old --all --json | muster send /new --from-json   (priorities and all)\n"
         "  muster send /jobs --timeout 2s -- --not-an-option\n"
         "  muster send msg:0x1234 --type 7 'for those who wait for 7'");
     command->add_option("queue", options->name, "The queue: /jobs, msg:0x1234, msg:id=5")->required()->type_name("QUEUE");
@@ -184,6 +211,7 @@ void add_send(Registry& registry) {
     command->add_option("--file", options->file, "Read this file instead of standard input")->type_name("FILE");
     command->add_flag("--lines", options->lines, "Each line of the input is a message");
     command->add_flag("--stream", options->stream, "Cut the input into numbered, checked messages for `recv --stream`");
+    command->add_flag("--from-json", options->from_json, "Each line of the input is a message as `recv --json` and `fsck --salvage` print it");
     command->add_flag("--stdin", options->from_stdin, "Read standard input, which is what happens without messages anyway");
     command->add_option("--timeout", options->timeout, "Wait at most so long for space for each message: 250ms, 1.5s, 2m")
         ->type_name("DURATION");

@@ -61,10 +61,13 @@ Json to_json(const ObjectInfo& object) {
 }
 
 Json to_json(const Finding& finding) {
-    return {{"path", finding.path},
-            {"what", finding.what},
-            {"bytes_at_stake", finding.bytes_at_stake},
-            {"repaired", finding.repaired}};
+    Json json{{"path", finding.path}, {"what", finding.what}, {"bytes_at_stake", finding.bytes_at_stake}, {"repaired", finding.repaired}};
+    json["object"] = finding.object.empty() ? Json(nullptr) : Json(finding.object);
+    json["messages_at_stake"] = finding.messages_at_stake;
+    json["repairable"] = finding.repairable;
+    json["remedy"] = finding.remedy.empty() ? Json(nullptr) : Json(finding.remedy);
+    json["harmless"] = finding.harmless;
+    return json;
 }
 
 std::size_t print_findings(const std::vector<Finding>& findings, bool json, std::string_view done, std::string_view open) {

@@ -42,7 +42,9 @@ Result<> create_file(const Domain& domain, ObjectKind kind, std::string_view nam
     if (rc == 0 && contents != nullptr && platform::write_file(file.fd(), contents, size_bytes) != static_cast<long>(size_bytes)) rc = -EIO;
     if (rc == 0) rc = platform::change_mode(file.fd(), mode & 0777);
     if (rc < 0)
-        return make_error(-rc, shown, rc == -ENOSPC ? "the domain's file system has no room for it" : "its file cannot be made as it should be");
+        return make_error(-rc, shown, rc == -ENOSPC  ? "the domain's file system has no room for it"
+                                     : rc == -EFBIG ? "it is larger than the file size limit of this process (ulimit -f)"
+                                                    : "its file cannot be made as it should be");
     if (auto published = core.publish(file.fd(), path->c_str()); !published) return make_error(published.fault(), shown);
     return ok();
 }

@@ -7,8 +7,11 @@
 // Crashes   a process killed anywhere leaves the domain usable; gc() removes what it left.
 #pragma once
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,9 +52,49 @@ struct ObjectInfo {
 // Something wrong, or left behind by the dead, that fsck or gc found.
 struct Finding {
     std::string path;
-    std::string what;                // "slot 17 is claimed by thread 4711, which is dead"
+    std::string what;                // "the message in slot 17 is in neither the inbox nor the index"
     std::uint64_t bytes_at_stake = 0;
     bool repaired = false;
+    // From here on: fsck's.
+    std::string object = {};         // as the command takes it: "/jobs", "sem:0x1234"; empty: the file is no object's
+    std::string remedy = {};         // what repair does, or did, about it; or why it cannot
+    std::uint64_t messages_at_stake = 0;
+    bool repairable = false;
+    bool harmless = false;           // worth knowing; nothing behaves differently for it
+};
+
+// What salvage() is given and what it finds.
+struct SalvageOptions {
+    // Of the queue, if they are known and the file does not tell: see salvage(). 0: to be found out.
+    std::uint64_t messages_max = 0, message_size_bytes_max = 0;
+    // unknown: what the file's header, its name or its contents say it is.
+    ObjectKind kind = ObjectKind::unknown;
+};
+struct SalvagedMessage {
+    std::span<const std::byte> bytes;  // good during the call
+    std::uint64_t label;               // priority, or type
+    std::uint64_t sequence;            // order of sending
+};
+struct SalvagedValue {
+    std::uint32_t number, value;
+    std::int32_t last_pid;
+    bool sound;                        // the word looks as the set's words do
+};
+struct SalvageReport {
+    ObjectKind kind = ObjectKind::unknown;
+    std::string how;                   // how it was found where things are
+    std::uint64_t messages = 0;        // or semaphores
+    std::uint64_t bytes = 0;           // of those, or of the segment
+    std::uint64_t broken = 0, bytes_lost = 0;  // messages that cannot be had, and their bytes as far as those are known
+    std::uint64_t doubles = 0;         // copies of messages that were left out
+    std::uint64_t unfinished = 0;      // messages that were being sent: they had never been in the queue
+    std::vector<Finding> findings;     // which slots, and why; at most 100
+};
+// Where salvaged things go; each returns false to stop. Those that are not set are left out.
+struct SalvageSink {
+    std::function<bool(const SalvagedMessage&)> message;              // of a queue, oldest first
+    std::function<bool(const SalvagedValue&)> value;                  // of a semaphore set
+    std::function<bool(std::span<const std::byte>)> bytes;            // of a segment or shared memory, from its begin
 };
 
 // The names that set_limit() takes stand behind.
@@ -116,9 +159,22 @@ public:
     // What dead processes left behind, of objects of every kind. With `remove` it is released, else only told.
     Result<std::vector<Finding>> gc(bool remove) const;
 
-    // Checks every object, or the one with that ObjectInfo::path. With `repair` what can be mended is mended: message queues,
-    // from their messages. Of other kinds the header and the sizes are checked.
+    // Checks every object and what is between them (names, keys, limits, leftovers), or the object with that ObjectInfo::path.
+    // With `repair` what follows from something else is made anew: a queue's lists, indexes and counts from its slots, lists of
+    // sleepers and of attachments from living processes, keys from the objects, the fixed part of a header from the file. What
+    // stands nowhere else stays, and Finding::remedy says why. Nothing that may hold a user's data is removed. Objects may be in
+    // use meanwhile; a lock that is not let go of for two seconds is told, not waited for.
+    // A message's own bytes have no checksum: damage of those alone is found by nobody.
     Result<std::vector<Finding>> fsck(bool repair, std::string_view path = {}) const;
+
+    // Takes out of a damaged object's file, wherever it lies, what can still be read: messages, values, bytes. The file is only
+    // read, never mapped, and none of its header is trusted that need not be: a queue's slots are found from its header if that
+    // agrees with itself, else from the file's length and the slots' own headers, or as `options` says. A typed queue, and
+    // a segment, have a second file ".data" beside the one that is named; either may be named.
+    // Every message whose slot is intact is handed out once; one that a receiver had in its hands is, too.
+    // Errors: ENOENT, EACCES, EISDIR; EINVAL the options make no sense; EBADMSG nothing tells what it is or where the messages are;
+    // ECANCELED the sink said so; EIO, ENOMEM.
+    static Result<SalvageReport> salvage(const std::string& path, const SalvageOptions& options, const SalvageSink& sink);
 
     // Values from the domain's limits/ files, or the built-in ones.
     Result<Limits> limits() const;

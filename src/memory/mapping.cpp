@@ -1,5 +1,4 @@
 #include "memory/mapping.hpp"
-#include <sys/resource.h>
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
 #include "platform/process.hpp"
@@ -25,11 +24,9 @@ Outcome<std::byte*> map_file(int fd, std::uint64_t bytes, std::atomic<std::uint3
 }  // namespace
 
 Outcome<> set_length(int fd, std::uint64_t bytes) {
-    // Growing a file past RLIMIT_FSIZE raises SIGXFSZ: ask before, never be killed by it.
-    rlimit limit;
-    if (platform::system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && limit.rlim_cur < bytes)
-        return Fault{EFBIG, "the object is larger than the file size limit of this process (ulimit -f)"};
-    if (const int rc = platform::truncate_file(fd, bytes); rc < 0) return Fault{-rc, "the file system takes no file of that size"};
+    const int rc = platform::truncate_file(fd, bytes);
+    if (rc == -EFBIG) return Fault{EFBIG, "the object is larger than the file size limit of this process (ulimit -f)"};
+    if (rc < 0) return Fault{-rc, "the file system takes no file of that size"};
     return platform::done();
 }
 
@@ -72,6 +69,27 @@ Outcome<> check_header(const ObjectHeader& header, const Format& format, std::ui
     if (header.pid_namespace != 0 && own_namespace != 0 && header.pid_namespace != own_namespace)
         return Fault{EBADMSG, "the object belongs to another pid namespace, where thread ids mean other threads"};
     return platform::done();
+}
+
+Outcome<bool> mend_header(int fd, const Format& format, std::uint64_t file_bytes) {
+    struct stat status;
+    if (const int rc = platform::file_status(fd, &status); rc < 0) return Fault{-rc};
+    ObjectHeader header;
+    if (static_cast<std::uint64_t>(status.st_size) != file_bytes || platform::read_at(fd, &header, sizeof header, 0) != static_cast<long>(sizeof header))
+        return Fault{EBADMSG, "the file's length is not that of such an object"};
+    if (header.format != format.format || header.fingerprint != format.fingerprint) return Fault{EBADMSG, "the object may be another version's"};
+    const std::uint32_t ready = 1;
+    bool wrong = false, written = true;
+    const auto put = [&](bool right, const void* bytes, std::size_t length, std::uint64_t offset) {
+        if (right) return;
+        wrong = true;
+        written = platform::write_at(fd, bytes, length, offset) == static_cast<long>(length) && written;
+    };
+    put(header.magic == format.magic, &format.magic, sizeof format.magic, offsetof(ObjectHeader, magic));
+    put(header.file_bytes == file_bytes, &file_bytes, sizeof file_bytes, offsetof(ObjectHeader, file_bytes));
+    put(header.ready.load_acquire() == 1, &ready, sizeof ready, offsetof(ObjectHeader, ready));
+    if (!written) return Fault{EACCES, "the header cannot be written"};
+    return wrong;
 }
 
 void fill_header(ObjectHeader& header, const Format& format, std::uint64_t file_bytes) {

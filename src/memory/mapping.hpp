@@ -60,6 +60,11 @@ platform::Outcome<> set_length(int fd, std::uint64_t bytes);
 // Why a header of a file of `file_bytes` is not one that `format` describes. Reads `header`, a private copy.
 platform::Outcome<> check_header(const ObjectHeader& header, const Format& format, std::uint64_t file_bytes);
 
+// Writes into the file's header what follows from `format` and the file's length, which is to be `file_bytes`: magic number, length,
+// `ready`. A file of another format or fingerprint stays as it is: it may be another version's. True: something was wrong.
+// Errors: EBADMSG it is none, or not that long.
+platform::Outcome<bool> mend_header(int fd, const Format& format, std::uint64_t file_bytes);
+
 // Fills the fields that every kind shares; `ready` stays 0.
 void fill_header(ObjectHeader& header, const Format& format, std::uint64_t file_bytes);
 

@@ -1,9 +1,9 @@
 // ShmWord<T>: the only way this code base reads or writes a shared integer.
 #pragma once
-#include <atomic>
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
+#include "memory/atom.hpp"
 
 namespace muster::memory {
 
@@ -11,7 +11,7 @@ namespace muster::memory {
 // inside, so that a struct of these stays dumpable and free of hidden padding.
 template <std::unsigned_integral T>
 class ShmWord {
-    static_assert(std::atomic_ref<T>::is_always_lock_free, "a lock would be private to one process");
+    static_assert(Atom<T>::is_always_lock_free, "a lock would be private to one process");
 
 public:
     T load_acquire() const { return ref().load(std::memory_order_acquire); }
@@ -31,8 +31,8 @@ public:
     const T* address() const { return &raw_; }
 
 private:
-    std::atomic_ref<T> ref() const { return std::atomic_ref<T>(const_cast<T&>(raw_)); }
-    alignas(std::atomic_ref<T>::required_alignment) T raw_;
+    Atom<T> ref() const { return Atom<T>(const_cast<T&>(raw_)); }
+    alignas(Atom<T>::required_alignment) T raw_;
 };
 
 using ShmU32 = ShmWord<std::uint32_t>;

@@ -25,12 +25,34 @@ Outcome<> PriorityIndex::insert_by_age(std::uint32_t slot, std::uint32_t priorit
     return kIndexBroken;
 }
 
+bool PriorityIndex::has_memory(std::uint32_t block, std::uint64_t reserved_pages, std::uint64_t lanes_offset) {
+    const std::uint64_t begin = (lanes_offset + block * sizeof(LaneBlock)) >> 12;
+    const std::uint64_t end = (lanes_offset + (block + 1) * sizeof(LaneBlock) - 1) >> 12;
+    const std::uint64_t base = lanes_offset >> 12;
+    return (reserved_pages >> (begin - base) & 1) != 0 && (reserved_pages >> (end - base) & 1) != 0;
+}
+
+bool PriorityIndex::is_sound(std::uint64_t reserved_pages, std::uint64_t lanes_offset) const {
+    for (std::uint32_t block = 0; block < kLaneBlocks; ++block) {
+        const bool listed = (side_->summary_words[block >> 6].load_relaxed() >> (block & 63) & 1) != 0;
+        if (!has_memory(block, reserved_pages, lanes_offset)) {
+            if (listed) return false;
+            continue;
+        }
+        std::uint64_t occupied = 0;
+        for (std::uint32_t lane = 0; lane < 64; ++lane)
+            if (blocks_[block].last[lane].load_relaxed() != 0) occupied |= 1ull << lane;
+        if (blocks_[block].occupied.load_relaxed() != occupied || listed != (occupied != 0)) return false;
+    }
+    std::uint32_t summary = 0;
+    for (std::uint32_t word = 0; word < 8; ++word)
+        if (side_->summary_words[word].load_relaxed() != 0) summary |= 1u << word;
+    return side_->summary.load_relaxed() == summary;
+}
+
 void PriorityIndex::clear(std::uint64_t reserved_pages, std::uint64_t lanes_offset) {
     for (std::uint32_t block = 0; block < kLaneBlocks; ++block) {
-        const std::uint64_t begin = (lanes_offset + block * sizeof(LaneBlock)) >> 12;
-        const std::uint64_t end = (lanes_offset + (block + 1) * sizeof(LaneBlock) - 1) >> 12;
-        const std::uint64_t base = lanes_offset >> 12;
-        if (!(reserved_pages >> (begin - base) & 1) || !(reserved_pages >> (end - base) & 1)) continue;  // never used
+        if (!has_memory(block, reserved_pages, lanes_offset)) continue;  // never used
         blocks_[block].occupied.store_relaxed(0);
         for (memory::ShmU32& last : blocks_[block].last) last.store_relaxed(0);
     }

@@ -36,8 +36,12 @@ public:
     platform::Outcome<> for_each(Visit visit) const;
     // Forgets all; `reserved_pages` says which pages of blocks have memory at all.
     void clear(std::uint64_t reserved_pages, std::uint64_t lanes_offset);
+    // Whether the bitmaps say the same as the lanes, as far as those have memory: for fsck.
+    bool is_sound(std::uint64_t reserved_pages, std::uint64_t lanes_offset) const;
 
 private:
+    static bool has_memory(std::uint32_t block, std::uint64_t reserved_pages, std::uint64_t lanes_offset);
+
     QueueReceive* side_ = nullptr;
     LaneBlock* blocks_ = nullptr;
     SlotTable slots_{};

@@ -1,5 +1,4 @@
 #include "objects/queue.hpp"
-#include <sys/resource.h>
 #include <bit>
 #include <cstdio>
 #include "objects/domain.hpp"
@@ -23,8 +22,9 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t to) { return
 
 constexpr memory::Format kFormat{kQueueMagic, kQueueFormat, kQueueFingerprint, sizeof(QueueHeader)};
 
-// Where everything goes; the one place that decides, so that an opener can check it all by deciding again.
-QueueGeometry plan(std::uint64_t messages_max, std::uint64_t message_bytes_max, QueueFace face, std::uint64_t& file_bytes) {
+}  // namespace
+
+QueueGeometry plan_queue(std::uint64_t messages_max, std::uint64_t message_bytes_max, QueueFace face, std::uint64_t& file_bytes) {
     const bool typed = face == QueueFace::types;
     const std::uint64_t beside = sizeof(Slot) + (typed ? sizeof(TypeLane) : 0);  // the message in a slot
     QueueGeometry g{};
@@ -48,6 +48,7 @@ QueueGeometry plan(std::uint64_t messages_max, std::uint64_t message_bytes_max, 
     return g;
 }
 
+namespace {
 // The second file of a typed queue, as the first one names it.
 Outcome<> look_at_slots_file(int slots_fd, QueueGeometry& geometry) {
     struct stat status;
@@ -59,12 +60,12 @@ Outcome<> look_at_slots_file(int slots_fd, QueueGeometry& geometry) {
 }  // namespace
 
 Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
-    if (options.messages_max == 0 || options.message_bytes_max == 0 || options.messages_max > 16'000'000 ||
-        options.message_bytes_max > 1ull << 30)
+    if (options.messages_max == 0 || options.message_bytes_max == 0 || options.messages_max > kQueueMessagesMost ||
+        options.message_bytes_max > kQueueMessageBytesMost)
         return Fault{EINVAL, "a queue holds 1 to 16000000 messages of 1 byte to 1 GiB"};
     std::uint64_t file_bytes = 0;
     const bool typed = options.face == QueueFace::types;
-    QueueGeometry geometry = plan(options.messages_max, options.message_bytes_max, options.face, file_bytes);
+    QueueGeometry geometry = plan_queue(options.messages_max, options.message_bytes_max, options.face, file_bytes);
     const std::uint64_t behind_bytes = typed ? file_bytes - geometry.slots_offset : 0;
     if (typed) {
         file_bytes = geometry.slots_offset;
@@ -78,6 +79,7 @@ Outcome<> Queue::create(int fd, const QueueOptions& options, int slots_fd) {
     if (!mapping) return mapping.fault();
     if (typed)
         if (auto appended = mapping->append(slots_fd); !appended) return appended;
+    mapping_.~Mapping();  // a queue made in vain just before: somebody else took its key or its index
     new (&mapping_) memory::Mapping(std::move(*mapping));
     header_ = reinterpret_cast<QueueHeader*>(mapping_.start());
     memory::fill_header(header_->object, kFormat, file_bytes);
@@ -128,11 +130,11 @@ Outcome<> Queue::open(int fd, bool even_damaged, int slots_fd) {
 }
 
 Outcome<> Queue::check_geometry(const QueueGeometry& geometry, std::uint64_t file_bytes) const {
-    if (geometry.messages_max == 0 || geometry.messages_max > 16'000'000 || geometry.message_bytes_max == 0 || geometry.message_bytes_max > 1ull << 30)
+    if (geometry.messages_max == 0 || geometry.messages_max > kQueueMessagesMost || geometry.message_bytes_max == 0 || geometry.message_bytes_max > kQueueMessageBytesMost)
         return Fault{EBADMSG, "the queue's capacity or message size is out of range; its header is damaged"};
     std::uint64_t planned_bytes = 0;
     if (geometry.face > static_cast<std::uint32_t>(QueueFace::types)) return Fault{EBADMSG, "the queue's header names a face that is none; it is damaged"};
-    QueueGeometry planned = plan(geometry.messages_max, geometry.message_bytes_max, static_cast<QueueFace>(geometry.face), planned_bytes);
+    QueueGeometry planned = plan_queue(geometry.messages_max, geometry.message_bytes_max, static_cast<QueueFace>(geometry.face), planned_bytes);
     if (geometry.face == static_cast<std::uint32_t>(QueueFace::types)) {  // zero in a queue of one file
         planned.slots_inode = geometry.slots_inode;
         planned.slots_device = geometry.slots_device;
@@ -146,7 +148,7 @@ Outcome<> Queue::check_geometry(const QueueGeometry& geometry, std::uint64_t fil
 void Queue::attach(const QueueGeometry& g) {
     std::uint64_t file_bytes = 0;
     typed_ = g.face == static_cast<std::uint32_t>(QueueFace::types);
-    const QueueGeometry planned = plan(g.messages_max, g.message_bytes_max, typed_ ? QueueFace::types : QueueFace::priorities, file_bytes);
+    const QueueGeometry planned = plan_queue(g.messages_max, g.message_bytes_max, typed_ ? QueueFace::types : QueueFace::priorities, file_bytes);
     std::byte* start = mapping_.start();
     messages_max_ = planned.messages_max;
     message_bytes_max_ = planned.message_bytes_max;
@@ -215,9 +217,7 @@ Outcome<> remove_queue(const Domain& domain, const char* name) {
     const auto& header = *reinterpret_cast<const QueueHeader*>(front);
     if (header.object.magic != kQueueMagic || header.object.format != kQueueFormat) return platform::done();
     const std::uint32_t removed = 1;
-    rlimit limit;  // a write beyond RLIMIT_FSIZE would raise SIGXFSZ
-    if (platform::system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) != 0 || limit.rlim_cur > sizeof front)
-        platform::system_call(SYS_pwrite64, file->fd(), &removed, sizeof removed, offsetof(memory::ObjectHeader, removed));
+    (void)platform::write_at(file->fd(), &removed, sizeof removed, offsetof(memory::ObjectHeader, removed));
     if ((header.shared.flags.load_relaxed() & kQueuePolled) != 0) remove_idle_fifo(domain, header.object);
     return platform::done();
 }

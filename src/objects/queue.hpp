@@ -20,6 +20,8 @@
 namespace muster::objects {
 
 class Acting;
+class Findings;
+struct QueueView;
 struct Wait;
 
 enum class ActorKind : std::uint32_t { none = 0, receiver = 1, sender = 2, keeper = 3 };
@@ -49,6 +51,11 @@ struct TypedBuffer : PlainBuffer {
     bool truncate;       // what is too long is cut; else it is E2BIG, and the message stays
     std::int64_t* type;  // where the type goes; may be null
 };
+
+inline constexpr std::uint64_t kQueueMessagesMost = 16'000'000;
+inline constexpr std::uint64_t kQueueMessageBytesMost = 1ull << 30;
+// Where everything goes, and the length of both files; the one place that decides, so that an opener can check it all by deciding again.
+QueueGeometry plan_queue(std::uint64_t messages_max, std::uint64_t message_bytes_max, QueueFace face, std::uint64_t& file_bytes);
 
 struct QueueOptions {
     std::uint64_t messages_max;
@@ -175,11 +182,16 @@ public:
     // Looks for what dead processes left and puts it right. How many things were found.
     platform::Outcome<unsigned> recover(platform::ThreadState& thread, int fd);
 
-    // What fsck finds: calls `found(context, what, bytes)` for each thing that is wrong.
-    using Found = void (*)(void* context, const char* what, std::uint64_t bytes);
-    platform::Outcome<> check(platform::ThreadState& thread, int fd, Found found, void* context);
-    // Rebuilds rings, lanes and counts from the slots; messages whose slots are damaged are dropped and told.
-    platform::Outcome<> repair(platform::ThreadState& thread, int fd, Found found, void* context);
+    // What fsck finds: the parts of the queue are compared with each other. Changes nothing but what any operation would
+    // put right that follows a death. Errors: ENOSPC, ENOMEM, EIDRM; EBADMSG pages of it are gone.
+    platform::Outcome<> check(platform::ThreadState& thread, int fd, Findings& findings);
+    // Tells the same and rebuilds lists, rings, indexes and counts from the slots that the evidence says hold messages. Messages
+    // whose slots are damaged are dropped and told. Errors: as of check(); EAGAIN a living thread does not let go of a lock.
+    platform::Outcome<> repair(platform::ThreadState& thread, int fd, Findings& findings);
+    // The same for who wants no more than the words.
+    using Tell = void (*)(void* context, const char* what, std::uint64_t bytes);
+    platform::Outcome<> check(platform::ThreadState& thread, int fd, Tell tell, void* context);
+    platform::Outcome<> repair(platform::ThreadState& thread, int fd, Tell tell, void* context);
 
     std::uint64_t messages_max() const { return messages_max_; }
     std::uint64_t message_bytes_max() const { return message_bytes_max_; }
@@ -223,6 +235,9 @@ private:
     bool full();
     bool has_room(std::size_t length);  // either face
     bool has_room_typed(std::size_t length);
+    template <bool kTyped>
+    bool has_room_as(std::size_t length);
+    bool receivers_have_settled() const;
     void begin_filling(std::uint32_t number, bool typed);
     platform::Outcome<> prepare_lane(int fd, std::uint64_t priority);
     Quick pop_free(int fd, std::uint32_t& number, platform::Fault& fault, bool typed);
@@ -258,6 +273,7 @@ private:
     platform::Outcome<> drain();
     void recover_receive();
     platform::Outcome<> rebuild_index();
+    platform::Outcome<> rebuild_index_by_places(std::uint32_t used);
     platform::Outcome<> index_append(std::uint32_t number, bool old);
     void push_returned(std::uint32_t number, bool typed);
     void push_returned(std::uint32_t number) { push_returned(number, typed_); }
@@ -290,6 +306,16 @@ private:
     template <class To>
     platform::Outcome<ReceivedMessage> receive_slow(platform::ThreadState& thread, int fd, const To& to, const Patience& patience, std::uint32_t interruptions);
 
+    // Checking (queue_check.cpp).
+    QueueView view() const;
+    std::uint32_t slots_present() const;
+    std::uint64_t inode(int fd) const;
+    bool settle_holders(int fd, bool mend, Findings& findings);
+    platform::Outcome<> check_locked(Findings& findings);
+    platform::Outcome<> repair_locked(int fd, Findings& findings);
+    void check_header(std::uint64_t messages, std::uint64_t message_bytes, std::uint64_t last_sequence, Findings& findings);
+    void check_sleepers(ActorKind kind, const memory::ShmU32& first, std::uint32_t counted, Findings& findings);
+
     // Either; both locks held by an actor.
     std::uint32_t tokens_for(std::uint64_t messages) {
         return messages == 0 ? 0 : (typed_ ? !has_room(1) : messages >= messages_max_) ? 2 : 1;
@@ -304,6 +330,7 @@ private:
     void trim_if_idle(platform::ThreadState& thread, int fd);
     void reset_free_slots();
     void link_waiter(std::uint32_t number, std::uint64_t ticket, memory::ShmU32& first, memory::ShmU32& last);
+    void unlink_waiter(std::uint32_t number, memory::ShmU32& first, memory::ShmU32& last, memory::ShmU32& waiting);
     std::uint32_t relink(ActorKind kind, memory::ShmU32& first, memory::ShmU32& last);
     bool is_linked(std::uint32_t number, const memory::ShmU32& first) const;
     bool dead_actors() const;

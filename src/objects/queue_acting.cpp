@@ -138,13 +138,23 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
                 else {
                     auto locked = me.lock_both();
                     if (!locked) return leave(true) ? Outcome::given : Outcome::retry;
+                    // With both locks ours nobody is giving, and a dead giver's traces are gone: the word is damaged.
+                    const bool forged = state_of(mine.word.load_acquire()) == ActorState::handover;
+                    if (forged) start_over();
                     me.unlock_both();
+                    if (forged) return Outcome::retry;
                 }
                 continue;
             case ActorState::waiting:
                 if (!mine.word.compare_exchange(word, with_state(word, ActorState::asleep))) continue;
                 break;
-            default: break;
+            case ActorState::asleep: break;
+            default: {  // nobody tells a sleeper that: the word is damaged. As if we had just come
+                auto locked = me.lock_both();
+                if (locked) start_over();
+                me.unlock_both();
+                return Outcome::retry;
+            }
         }
         word = with_state(word, ActorState::asleep);
 
@@ -172,10 +182,7 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
             // Repairs may have brought back what we wait for: look again ourselves.
             const ActorState now = state_of(mine.word.load_acquire());
             const bool ask = now == ActorState::waiting || now == ActorState::asleep;
-            if (ask) {
-                queue.unlink_receiver(me.number());
-                mine.word.store_release(me.word_for(ActorState::idle));
-            }
+            if (ask) deregister();
             me.unlock_both();
             if (ask) return Outcome::retry;
             continue;
@@ -204,6 +211,21 @@ Wait::Outcome Wait::sleep(platform::DeadlineNs deadline_ns) {
     }
 }
 
+void Wait::deregister() {
+    Actor& mine = me.record();
+    if (mine.kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver)) me.queue().unlink_receiver(me.number());
+    else me.queue().unlink_sender(me.number());
+    mine.word.store_release(me.word_for(ActorState::idle));
+}
+
+// After damage: whether it is in the list is not known.
+void Wait::start_over() {
+    Queue& queue = me.queue();
+    const bool receiver = me.record().kind.load_relaxed() == static_cast<std::uint32_t>(ActorKind::receiver);
+    if (queue.is_linked(me.number(), receiver ? queue.header_->send.first_receiver : queue.header_->receive.first_sender)) deregister();
+    else me.record().word.store_release(me.word_for(ActorState::idle));
+}
+
 // Ends the registration. `keep`: what has been given meanwhile stays ours; else it goes back.
 bool Wait::leave(bool keep) {
     Actor& mine = me.record();
@@ -217,11 +239,7 @@ bool Wait::leave(bool keep) {
     if (!locked) return given;  // a damaged queue: nothing more to be done about lists
     if (state == ActorState::given) mine.word.store_release(me.word_for(given ? ActorState::done : ActorState::idle));
     const bool registered = state == ActorState::waiting || state == ActorState::asleep || state == ActorState::handover;
-    if (registered) {
-        if (receiver) queue.unlink_receiver(me.number());
-        else queue.unlink_sender(me.number());
-        mine.word.store_release(me.word_for(ActorState::idle));
-    }
+    if (registered) deregister();
     if (given && !keep && receiver) queue.return_taken(fd, me.number());
     me.unlock_both();
     return given;

@@ -67,6 +67,8 @@ private:
     static void handler_is_coming(platform::Sleeping* sleeping, bool handler_restarts);
     static void cancelled(void* self);
     bool leave(bool keep);  // true: what was waited for has been given
+    void deregister();      // both locks held: out of the list, the word idle
+    void start_over();      // the same, if it is in the list
     bool left = false;
 };
 

@@ -3,11 +3,15 @@
 #include "objects/queue.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/file.hpp"
+#include "platform/mutant.hpp"
 #include "platform/process.hpp"
 
 namespace muster::objects {
 using platform::Fault;
 using platform::Outcome;
+
+// Longer messages are copied outside the locks: others need not wait for the copy.
+inline constexpr std::size_t kCopyUnderLockMax = 64 << 10;
 
 __attribute__((always_inline)) inline bool Queue::full() {
     QueueSend& s = header_->send;
@@ -37,8 +41,29 @@ __attribute__((always_inline)) inline bool Queue::has_room_typed(std::size_t len
     return fits(freed, freed_bytes);
 }
 
+template <bool kTyped>
+__attribute__((always_inline)) inline bool Queue::has_room_as(std::size_t length) {
+    if constexpr (kTyped) return has_room_typed(length);
+    else return !full();
+}
+
 inline bool Queue::has_room(std::size_t length) {
     return typed_ ? has_room_typed(length) : !full();
+}
+
+// "Full" may be true only of a moment at which a receiver had chosen its message, and a higher one came behind it: an answer
+// that fits into no order of the calls. So who finds the queue full under send.lock, which keeps others from adding anything,
+// waits for a receiver that is at work; false if that takes long, or it is dead.
+inline bool Queue::receivers_have_settled() const {
+    constexpr int kSpins = 60;
+    const std::uint32_t seen = header_->receive_lock.load_acquire() & ~FUTEX_WAITERS;
+    for (int spins = 0; seen != 0; ++spins) {
+        if (spins == kSpins || (seen & FUTEX_OWNER_DIED) != 0) return false;
+        platform::pause_cpu();
+        const std::uint32_t now = header_->receive_lock.load_acquire() & ~FUTEX_WAITERS;
+        if (now != seen) return (now & FUTEX_OWNER_DIED) == 0;
+    }
+    return true;
 }
 
 // The intent to fill and publish a slot, and the counts that tell later whether it was published.
@@ -46,7 +71,7 @@ __attribute__((always_inline)) inline void Queue::begin_filling(std::uint32_t nu
     QueueSend& s = header_->send;
     s.filling_sent.store_relaxed(header_->sent.sent.load_relaxed());
     if (typed) s.filling_bytes.store_relaxed(header_->sent.sent_bytes.load_relaxed());
-    s.filling.store_release(number + 1);
+    if (!MUSTER_MUTANT(fill_without_intent)) s.filling.store_release(number + 1);
 }
 
 __attribute__((always_inline)) inline bool Queue::inbox_has_room() {
@@ -115,7 +140,7 @@ __attribute__((always_inline)) inline void Queue::push_returned(std::uint32_t nu
     if (r.taking.load_relaxed() != number + 1) {
         r.taking_tail.store_relaxed(tail);
         if (typed) r.taking_bytes.store_relaxed(p.freed_bytes.load_relaxed());
-        r.taking.store_release(number + 1);
+        if (!MUSTER_MUTANT(return_without_intent)) r.taking.store_release(number + 1);
     }
     slot(number).state.store_release(slot_word(SlotState::free));
     MUSTER_CRASH_POINT("queue.return.freed");

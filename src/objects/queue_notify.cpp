@@ -43,7 +43,9 @@ Outcome<> Queue::set_notify(platform::ThreadState& thread, int fd, const NotifyR
     if (s.notify_kind.load_relaxed() != 0 && registration_stands(fd, registrant)) {
         result = Fault{EBUSY, "another registration for this queue stands"};
     } else if (const long rc = platform::system_call(SYS_fcntl, fd, F_SETLK, &lock); rc < 0) {
-        result = Fault{static_cast<int>(-rc), "the registration's record lock cannot be taken"};
+        // SOURCE mq_notify(3): what it may say. Held by somebody else, it is a registration; else the kernel has no lock to give.
+        const int error = rc == -EAGAIN || rc == -EACCES ? EBUSY : rc == -ENOLCK ? ENOMEM : static_cast<int>(-rc);
+        result = Fault{error, "the registration's record lock cannot be taken"};
     } else {
         s.notify_kind.store_release(0);
         s.notify_pid.store_relaxed(platform::process_id());

@@ -5,6 +5,7 @@
 #include "platform/crash_point.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
+#include "platform/mutant.hpp"
 #include "platform/process.hpp"
 
 namespace muster::objects {
@@ -14,10 +15,6 @@ using sync::Actor;
 using sync::ActorState;
 using sync::state_of;
 using sync::with_state;
-
-namespace {
-constexpr std::size_t kCopyUnderLockMax = 64 << 10;  // longer messages are copied outside the locks
-}  // namespace
 
 // Takes what the inbox holds over into the index.
 Outcome<> Queue::drain() {
@@ -65,19 +62,7 @@ void Queue::refill_returned() {
 }
 
 void Queue::unlink_sender(std::uint32_t number) {
-    QueueReceive& r = header_->receive;
-    Actor& leaving = actor(number);
-    const std::uint32_t next = leaving.next.load_relaxed(), previous = leaving.previous.load_relaxed();
-    if (next <= actors_.count && previous <= actors_.count) {
-        if (previous != 0) actor(previous - 1).next.store_relaxed(next);
-        else r.first_sender.store_relaxed(next);
-        if (next != 0) actor(next - 1).previous.store_relaxed(previous);
-        else r.last_sender.store_relaxed(previous);
-    }
-    leaving.next.store_relaxed(0);
-    leaving.previous.store_relaxed(0);
-    const std::uint32_t waiting = r.senders_waiting.load_relaxed();
-    r.senders_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
+    unlink_waiter(number, header_->receive.first_sender, header_->receive.last_sender, header_->receive.senders_waiting);
 }
 
 // The slot in which a sleeping sender's message lies ready to be put in; kNone if there is none or its record is unsound.
@@ -172,6 +157,7 @@ std::uint32_t Queue::give_space(platform::ThreadState& thread, bool& asleep) {
             if (!waiter.word.compare_exchange(word, given)) continue;
             MUSTER_CRASH_POINT("queue.promote.named");
             robust_list* before = platform::set_death_notice(thread, waiter.word.address());  // as in give()
+            if (MUSTER_MUTANT(give_space_without_notice)) platform::restore_death_notice(thread, before);
             MUSTER_CRASH_POINT("queue.promote.noticed");
             if (asleep && elsewhere) {
                 asleep = false;  // needs no wake any more
@@ -251,7 +237,7 @@ void Queue::take_out(const Choice& best) {
     MUSTER_CRASH_POINT("queue.receive.copied");
     r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
     if constexpr (kTyped) r.taking_bytes.store_relaxed(p.freed_bytes.load_relaxed() + slot(best.slot).length.load_relaxed());
-    r.taking.store_release(best.slot + 1);
+    if (!MUSTER_MUTANT(take_without_intent)) r.taking.store_release(best.slot + 1);
     // COMMIT: the message is out of the queue from this store on, and in the buffer.
     slot(best.slot).state.store_release(slot_word(SlotState::free));
     MUSTER_CRASH_POINT("queue.receive.committed");
@@ -313,6 +299,7 @@ __attribute__((always_inline)) inline Queue::Quick Queue::receive_quick(platform
             return fail(damaged("a message in the queue's inbox is damaged"));
         if (!kTyped && length > kCopyUnderLockMax) return Quick::slow;
         if (refuses(to, length)) return fail(kTooLongForBuffer);
+        if (MUSTER_MUTANT(take_before_copy)) message.state.store_release(slot_word(SlotState::free));
         if (!copy_message(thread, number, length, to, received)) return fail(Fault{EFAULT, "the buffer cannot be written"});
         MUSTER_CRASH_POINT("queue.receive.direct_copied");
         r.taking_tail.store_relaxed(p.returned_tail.load_relaxed());
@@ -435,6 +422,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                     me.unlock_both();
                     if (!taken) return taken.fault();
                     if (auto good = usable(); !good) return good.fault();
+                    me.end();  // a thread has one death notice: while another record is begun, none would tell of this one
                     trim_if_idle(thread, fd);
                     return received;
                 }

@@ -6,6 +6,7 @@
 #include "objects/queue_inline.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/file.hpp"
+#include "platform/mutant.hpp"
 #include "platform/process.hpp"
 
 namespace muster::objects {
@@ -48,6 +49,19 @@ void Queue::link_waiter(std::uint32_t number, std::uint64_t ticket, memory::ShmU
     (after != 0 && after <= actors_.count ? actor(after - 1).previous : last).store_release(number + 1);
 }
 
+void Queue::unlink_waiter(std::uint32_t number, memory::ShmU32& first, memory::ShmU32& last, memory::ShmU32& waiting) {
+    Actor& leaving = actor(number);
+    const std::uint32_t next = leaving.next.load_relaxed(), previous = leaving.previous.load_relaxed();
+    if (next <= actors_.count && previous <= actors_.count) {
+        (previous != 0 ? actor(previous - 1).next : first).store_relaxed(next);
+        (next != 0 ? actor(next - 1).previous : last).store_relaxed(previous);
+    }
+    leaving.next.store_relaxed(0);
+    leaving.previous.store_relaxed(0);
+    const std::uint32_t count = waiting.load_relaxed();
+    waiting.store_release(count == 0 ? 0 : count - 1);
+}
+
 // Makes a waiting list anew from the actors' own records; how many are in it.
 std::uint32_t Queue::relink(ActorKind kind, memory::ShmU32& first, memory::ShmU32& last) {
     first.store_release(0);
@@ -75,7 +89,7 @@ void Queue::recover_send() {
         switch (slot_state(word)) {
             case SlotState::inbox:
                 // Committed. Published too, unless the count stands where it stood.
-                if (header_->sent.sent.load_relaxed() == s.filling_sent.load_relaxed()) commit_to_inbox(number, slot_holder(word) != 0, typed_);
+                if (header_->sent.sent.load_relaxed() == s.filling_sent.load_relaxed() && !MUSTER_MUTANT(recover_without_publishing)) commit_to_inbox(number, slot_holder(word) != 0, typed_);
                 break;
             case SlotState::filling: {
                 if (slot_holder(word) != 0) break;  // an actor's: its own death or return settles it
@@ -113,7 +127,7 @@ void Queue::recover_send() {
         if (waiter.kind.load_acquire() != static_cast<std::uint32_t>(ActorKind::receiver)) continue;
         std::uint32_t word = waiter.word.load_acquire();
         if (state_of(word) == ActorState::handover) waiter.word.compare_exchange(word, with_state(word, ActorState::asleep));
-        if (state_of(word) == ActorState::given && waiter.slot.load_acquire() == 0) tell_to_ask_again(waiter, word);
+        if (state_of(word) == ActorState::given && waiter.slot.load_acquire() == 0 && !MUSTER_MUTANT(recover_without_waking)) tell_to_ask_again(waiter, word);
     }
     header_->sent.receivers_waiting.store_release(relink(ActorKind::receiver, s.first_receiver, s.last_receiver));
     MUSTER_CRASH_POINT("queue.recover_send.relinked");
@@ -148,7 +162,7 @@ void Queue::recover_receive() {
     if (taking != 0 && taking <= slots_.count && slot_state(slot(taking - 1).state.load_acquire()) == SlotState::free) {
         if (typed_) p.freed_bytes.store_release(r.taking_bytes.load_relaxed());
         const bool pushed = p.returned_tail.load_relaxed() != r.taking_tail.load_relaxed() || r.stack.load_relaxed() == taking;
-        if (!pushed) push_returned(taking - 1);
+        if (!pushed && !MUSTER_MUTANT(recover_without_returning)) push_returned(taking - 1);
     }
     r.taking.store_release(0);
     if (header_->send.trimming.load_acquire() == 1) {
@@ -173,6 +187,7 @@ void Queue::recover_receive() {
     }
     r.senders_waiting.store_release(relink(ActorKind::sender, r.first_sender, r.last_sender));
     MUSTER_CRASH_POINT("queue.recover_receive.relinked");
+    if (MUSTER_MUTANT(recover_without_index)) return;
     if (auto rebuilt = rebuild_index(); !rebuilt) (void)damaged(rebuilt.fault().rule);
     MUSTER_CRASH_POINT("queue.recover_receive.rebuilt");
     publish_freed();
@@ -197,7 +212,7 @@ Outcome<> Queue::rebuild_index() {
     if (count == 0) return platform::done();
     const std::uint64_t bytes = (count * sizeof(Found) + 4095) & ~4095ull;
     const long memory = platform::map_private_zeroes(bytes);
-    if (memory < 0 && memory > -4096) return Fault{ENOMEM, "no memory to rebuild the queue's index"};
+    if (memory < 0 && memory > -4096) return rebuild_index_by_places(used);
     auto* found = reinterpret_cast<Found*>(memory);
     std::uint64_t got = 0;
     Outcome<> result = platform::done();
@@ -209,6 +224,18 @@ Outcome<> Queue::rebuild_index() {
     platform::unmap(found, bytes);
     p.indexed.store_relaxed(got);
     if (!good) return Fault{EBADMSG, "a message has a priority or type that is none"};
+    return platform::done();
+}
+
+// Without memory to put them in order, each message seeks its own place: slower, but a process that is short of memory must not
+// find the queue damaged.
+Outcome<> Queue::rebuild_index_by_places(std::uint32_t used) {
+    std::uint64_t got = 0;
+    for (std::uint32_t number = 0; number < used; ++number) {
+        if (slot_state(slot(number).state.load_acquire()) != SlotState::indexed) continue;
+        if (!index_append(number, true)) return Fault{EBADMSG, "a message has a priority or type that is none"};
+        header_->received.indexed.store_relaxed(++got);
+    }
     return platform::done();
 }
 
@@ -252,7 +279,7 @@ void Queue::reap(int fd, std::uint32_t number) {
     if (kind == static_cast<std::uint32_t>(ActorKind::receiver)) {
         if (is_linked(number, header_->send.first_receiver)) unlink_receiver(number);
         MUSTER_CRASH_POINT("queue.reap.unlinked");
-        return_taken(fd, number);
+        if (!MUSTER_MUTANT(reap_without_returning)) return_taken(fd, number);
     } else if (kind == static_cast<std::uint32_t>(ActorKind::sender)) {
         if (is_linked(number, header_->receive.first_sender)) unlink_sender(number);
         MUSTER_CRASH_POINT("queue.reap.unlinked");
@@ -286,10 +313,13 @@ bool Queue::is_linked(std::uint32_t number, const memory::ShmU32& first) const {
 }
 
 std::uint64_t Queue::count_settled(platform::ThreadState& thread, int fd) {
-    // Held locks are looked at more closely: their holder may be dead, its counters half-way. So may an actor, a
-    // message in its hands that comes back.
+    // The counters of one moment at which nobody was at work. Else more closely: a holder may be dead, its counters half-way, or have
+    // chosen its message and not made room; and an actor may be dead, a message in its hands that comes back.
+    const std::uint64_t freed = header_->received.freed.load_acquire(), sent = header_->sent.sent.load_acquire();
     const std::uint32_t locks = header_->send_lock.load_acquire() | header_->receive_lock.load_acquire();
-    if (__builtin_expect(locks == 0 && !dead_actors(), 1)) return count();
+    if (__builtin_expect(locks == 0 && !dead_actors(), 1) && header_->received.freed.load_acquire() == freed &&
+        header_->sent.sent.load_acquire() == sent && sent - freed <= messages_max_)
+        return sent - freed;
     Acting me(*this, thread);
     if (!me.begin(fd, ActorKind::keeper) || !me.lock_both()) return count();
     reap_dead(fd);

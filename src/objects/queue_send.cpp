@@ -5,6 +5,7 @@
 #include "platform/crash_point.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
+#include "platform/mutant.hpp"
 #include "platform/process.hpp"
 
 namespace muster::objects {
@@ -16,8 +17,6 @@ using sync::state_of;
 using sync::with_state;
 
 namespace {
-// Longer messages are copied outside the locks: others need not wait for the copy.
-constexpr std::size_t kCopyUnderLockMax = 64 << 10;
 // Beyond this much memory a queue that is empty gives back what it took.
 constexpr std::uint64_t kTrimPages = 1024;
 constexpr std::uint64_t kRightsLost = ~0ull;
@@ -30,7 +29,7 @@ __attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::
         number = candidate;
         begin_filling(candidate, typed);
         MUSTER_CRASH_POINT("queue.send.intent");
-        slot(candidate).state.store_release(slot_word(SlotState::filling));
+        slot(candidate).state.store_release(slot_word(MUSTER_MUTANT(commit_before_copy) ? SlotState::inbox : SlotState::filling));
         MUSTER_CRASH_POINT("queue.send.filling");
     };
     const std::uint32_t head = header_->sent.returned_head.load_relaxed();
@@ -73,7 +72,8 @@ __attribute__((always_inline)) inline Queue::Quick Queue::pop_free(int fd, std::
             fault = Fault{-rc, "the file system of the domain is full"};
             return Quick::failed;
         }
-        s.slots_reserved.store_release(static_cast<std::uint32_t>((end - slots_offset_) / slots_.stride_bytes));
+        const std::uint64_t with_memory = (end - slots_offset_) / slots_.stride_bytes;  // the last page may have room for more than there are
+        s.slots_reserved.store_release(with_memory < slots_.count ? static_cast<std::uint32_t>(with_memory) : slots_.count);
         if (end - slots_offset_ > kTrimPages * 4096) header_->shared.excess.store_release(1);
     }
     if (slot_state(slot(fresh).state.load_relaxed()) != SlotState::free) {
@@ -118,19 +118,7 @@ void Queue::push_spare(std::uint32_t number) {
 }
 
 void Queue::unlink_receiver(std::uint32_t number) {
-    QueueSend& s = header_->send;
-    Actor& leaving = actor(number);
-    const std::uint32_t next = leaving.next.load_relaxed(), previous = leaving.previous.load_relaxed();
-    if (next <= actors_.count && previous <= actors_.count) {
-        if (previous != 0) actor(previous - 1).next.store_relaxed(next);
-        else s.first_receiver.store_relaxed(next);
-        if (next != 0) actor(next - 1).previous.store_relaxed(previous);
-        else s.last_receiver.store_relaxed(previous);
-    }
-    leaving.next.store_relaxed(0);
-    leaving.previous.store_relaxed(0);
-    const std::uint32_t waiting = header_->sent.receivers_waiting.load_relaxed();
-    header_->sent.receivers_waiting.store_release(waiting == 0 ? 0 : waiting - 1);
+    unlink_waiter(number, header_->send.first_receiver, header_->send.last_receiver, header_->sent.receivers_waiting);
 }
 
 // Gives the message in `number`, which an intent names, to the longest-waiting receiver that asks for it. False if none
@@ -165,8 +153,8 @@ bool Queue::hand_over(std::uint32_t number) {
         }
         MUSTER_CRASH_POINT("queue.handover.begun");
         // Woken before the commit: were we to die between the two the other way round, it would sleep on with its message.
-        if (was == ActorState::asleep && platform::futex_wake(waiter.word.address(), 1) == 0 &&
-            platform::thread_stopped(waiter.thread_id.load_relaxed())) {
+        const bool asleep = was == ActorState::asleep && !MUSTER_MUTANT(hand_over_then_wake);
+        if (asleep && platform::futex_wake(waiter.word.address(), 1) == 0 && platform::thread_stopped(waiter.thread_id.load_relaxed())) {
             // Stopped: it keeps its ticket and asks again itself; the message goes to the next one, or into the
             // queue. (Who is awake and about to sleep sees its word before it does.)
             waiter.word.store_release(with_state(word, ActorState::retry));
@@ -187,6 +175,7 @@ bool Queue::hand_over(std::uint32_t number) {
         waiter.slot.store_release(number + 1);
         waiter.word.store_release(with_state(word, ActorState::done));
         MUSTER_CRASH_POINT("queue.handover.given");
+        if (MUSTER_MUTANT(hand_over_then_wake)) platform::futex_wake(waiter.word.address(), 1);
         unlink_receiver(candidate);
         s.filling.store_release(0);
         return true;
@@ -218,7 +207,7 @@ std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, b
             if (!waiter.word.compare_exchange(word, sync::kGivenBit | thread.thread_id)) continue;
             MUSTER_CRASH_POINT("queue.give.begun");
             // Until here a death is the lock's, and recovery tells the sleeper to ask again; from here on it is the sleeper's.
-            platform::set_death_notice(thread, waiter.word.address());
+            if (!MUSTER_MUTANT(give_without_notice)) platform::set_death_notice(thread, waiter.word.address());
             MUSTER_CRASH_POINT("queue.give.noticed");
             if (typed_) note_given(waiter);
             // COMMIT: the message is the waiter's from this store on; it comes back should the waiter die.
@@ -238,6 +227,7 @@ std::uint32_t Queue::give(platform::ThreadState& thread, std::uint32_t number, b
 void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t candidate, std::uint32_t number) {
     Actor& waiter = actor(candidate);
     MUSTER_CRASH_POINT("queue.give.unlocked");
+    if (MUSTER_MUTANT(give_without_wake)) return;
     if (platform::futex_wake(waiter.word.address(), 1) != 0) return;
     std::uint32_t word = sync::kGivenBit | thread.thread_id;
     if (waiter.word.load_acquire() != word || !platform::thread_stopped(waiter.thread_id.load_relaxed())) return;
@@ -278,7 +268,10 @@ __attribute__((always_inline)) inline Queue::Quick Queue::send_quick(platform::T
     }
     if (__builtin_expect(lock->owner_died(), 0)) recover_send();
     if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
-    if (__builtin_expect(kTyped ? !has_room_typed(length) : full(), 0)) return Quick::slow;
+    if (__builtin_expect(!has_room_as<kTyped>(length), 0)) {
+        if (!receivers_have_settled()) return Quick::none;
+        if (!has_room_as<kTyped>(length)) return Quick::slow;
+    }
     if (__builtin_expect(!inbox_has_room(), 0)) return Quick::drain;
     const auto fail = [&](Fault why) {
         fault = why;
@@ -366,7 +359,8 @@ Outcome<> Queue::send_as(platform::ThreadState& thread, int fd, const void* mess
             case Quick::refill:
                 if (auto helped = help_refill(thread); !helped) return helped;
                 continue;
-            case Quick::none: return send_slow(thread, fd, message, length, priority, patience, interruptions);  // some receiver is to be told E2BIG
+            case Quick::none:  // some receiver is to be told E2BIG, or is at work: with both locks
+                return send_slow(thread, fd, message, length, priority, patience, interruptions);
             case Quick::slow: break;
         }
         if (auto good = usable(); !good) return good;

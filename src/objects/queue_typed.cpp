@@ -6,6 +6,7 @@
 #include "objects/queue_inline.hpp"
 #include "objects/sysv_registry.hpp"
 #include "platform/crash_point.hpp"
+#include "platform/mutant.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
 #include "platform/process.hpp"
@@ -115,7 +116,9 @@ void Queue::wake_all() {
     const std::uint32_t high = header_->shared.actors_high.load_acquire();
     for (std::uint32_t number = 0; number < high && number < actors_.count; ++number) {
         Actor& waiter = actor(number);
-        if (waiter.life.load_acquire() == 0) continue;
+        const std::uint32_t life = waiter.life.load_acquire();
+        // The dead are left to whoever reaps them: a recovery may have left them out of the list that their links still tell of.
+        if (life == 0 || (life & FUTEX_OWNER_DIED) != 0) continue;
         std::uint32_t word = waiter.word.load_acquire();
         while (state_of(word) == ActorState::asleep || state_of(word) == ActorState::waiting) {
             const bool asleep = state_of(word) == ActorState::asleep;
@@ -186,7 +189,7 @@ Outcome<> Queue::change(platform::ThreadState& thread, Change change, void* cont
     Acting me(*this, thread);
     if (auto begun = me.begin(-1, ActorKind::keeper); !begun) return begun;
     if (auto locked = me.lock_both(); !locked) return locked;
-    wake_all();
+    if (!MUSTER_MUTANT(change_then_wake)) wake_all();
     MUSTER_CRASH_POINT("queue.change.woken");
     // Before and after: whoever looks meanwhile knows that he has to look again. A death in between is recover_send()'s.
     header_->shared.permission_changes.add_release(1);
@@ -195,6 +198,7 @@ Outcome<> Queue::change(platform::ThreadState& thread, Change change, void* cont
     if (changed) {
         header_->shared.bytes_max.store_release(bytes_max);  // COMMIT
         MUSTER_CRASH_POINT("queue.change.stored");
+        if (MUSTER_MUTANT(change_then_wake)) wake_all();
         header_->send.changed_s.store_release(platform::realtime_s());
         // SYNC queue.permission (release half). Carries: the object's owner and mode. Pairs with permission_changes().
         header_->shared.permission_changes.add_release(1);
@@ -210,7 +214,7 @@ Outcome<> Queue::remove(platform::ThreadState& thread, Mark mark) {
     if (auto begun = me.begin(-1, ActorKind::keeper); !begun && begun.fault().errno_value != EBADMSG) return begun;
     if (me.begun())
         if (auto locked = me.lock_both(); !locked && locked.fault().errno_value != EBADMSG) return locked;
-    wake_all();
+    if (!MUSTER_MUTANT(remove_without_waking)) wake_all();
     MUSTER_CRASH_POINT("queue.remove.woken");
     mark(header_->object);  // COMMIT
     // Who polls looks, and hears of it.

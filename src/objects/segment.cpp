@@ -4,6 +4,7 @@
 #include <sys/shm.h>
 #include <sys/statfs.h>
 #include "platform/crash_point.hpp"
+#include "platform/mutant.hpp"
 #include "platform/process.hpp"
 
 namespace muster::objects {
@@ -96,7 +97,7 @@ std::uint64_t Segment::count_living(LifeWatch& watch) {
         AttachmentRecord& record = record_at(number);
         const std::uint64_t life = record.life.load_acquire();
         if (life == 0) continue;
-        if (watch.is_alive(life)) {
+        if (watch.is_alive(life) || MUSTER_MUTANT(dead_stay_attached)) {
             sum += record.maps.load_relaxed();
             continue;
         }
@@ -149,7 +150,7 @@ Outcome<std::uint32_t> Segment::take_record(platform::ThreadState& thread, std::
     }
     AttachmentRecord& record = record_at(number);
     record.pid.store_relaxed(pid);  // relaxed: lock held
-    record.maps.store_relaxed(static_cast<std::uint32_t>(change.maps));
+    if (!MUSTER_MUTANT(attach_without_count)) record.maps.store_relaxed(static_cast<std::uint32_t>(change.maps));
     MUSTER_CRASH_POINT("segment.record_filled");
     record.life.store_release(life);  // COMMIT: it counts
     MUSTER_CRASH_POINT("segment.record_taken");
@@ -314,18 +315,8 @@ Outcome<> reserve_all(int fd, std::uint64_t bytes) {
     if (platform::system_call(SYS_fstatfs, fd, &space) == 0 && space.f_blocks != 0 &&
         static_cast<std::uint64_t>(space.f_bavail) < (bytes - 1) / static_cast<std::uint64_t>(space.f_bsize) + 1)
         return kFull;
-    // In parts: a signal undoes the one that it interrupts.
-    std::uint64_t part = 8u << 20;
-    for (std::uint64_t done = 0; done < bytes;) {
-        const std::uint64_t now = bytes - done < part ? bytes - done : part;
-        const int rc = platform::reserve_bytes(fd, done, now);
-        if (rc == 0)
-            done += now;
-        else if (rc != -EINTR)
-            return rc == -ENOSPC ? kFull : Fault{-rc == EFBIG ? ENOMEM : -rc};
-        else if (part > 65536)
-            part /= 2;
-    }
+    const int rc = platform::reserve_bytes(fd, 0, bytes);
+    if (rc < 0) return rc == -ENOSPC ? kFull : Fault{rc == -EFBIG ? ENOMEM : -rc};
     return platform::done();
 }
 

@@ -14,6 +14,8 @@
 
 namespace muster::objects {
 
+class Findings;
+
 struct SegmentOptions {
     std::uint64_t size_bytes;
     std::uint32_t flags;  // kSegmentHuge, kSegmentUnreserved
@@ -92,6 +94,13 @@ public:
     platform::Outcome<> set_locked(platform::ThreadState& thread, bool locked);
     platform::Outcome<> set_permission(platform::ThreadState& thread, int fd, int data_fd, std::uint32_t uid, std::uint32_t gid,
                                        std::uint32_t mode);
+
+    // Compares the records with the processes that there are, and the rest with what can be; with `mend` what follows from
+    // elsewhere is made anew. `inode`: of the control file, as /proc shows it. Errors: EIDRM; EBADMSG pages of it are gone.
+    platform::Outcome<> check(platform::ThreadState& thread, LifeWatch& watch, std::uint64_t inode, bool mend, Findings& findings);
+
+    // Writes what of the control file's header follows from the data file. True: something was wrong. Errors: EBADMSG.
+    static platform::Outcome<bool> mend_header(int fd, const struct stat& data);
 
 private:
     SegmentControl& control() const { return *reinterpret_cast<SegmentControl*>(mapping_->start()); }

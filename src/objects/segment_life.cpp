@@ -74,7 +74,7 @@ Outcome<Life> Life::begin(const Domain& domain) {
             life.number_ = number;
             return life;
         }
-        if (rc != -EAGAIN && rc != -EACCES) return Fault{-rc, "the file system of the domain does not lock"};
+        if (rc != -EAGAIN && rc != -EACCES) return Fault{rc == -ENOLCK ? ENOMEM : -rc, "the file system of the domain does not lock"};
     }
     return Fault{EAGAIN, "the domain's life file is locked as a whole"};
 }

@@ -3,6 +3,7 @@
 #include "objects/semaphore_set_change.hpp"
 #include "objects/sysv_registry.hpp"
 #include "platform/crash_point.hpp"
+#include "platform/mutant.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/file.hpp"
 
@@ -42,6 +43,7 @@ Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores, const std::uint
     const Places places = places_for(semaphores);
     auto mapped = memory::Mapping::create(fd, places.bytes, places.logs, &mapping_damaged_);
     if (!mapped) return mapped.fault();
+    mapping_.~Mapping();  // a set made in vain just before: somebody else took its key or its index
     new (&mapping_) memory::Mapping(std::move(*mapped));
     auto& header = reinterpret_cast<SemaphoreHeader&>(mapping_.header());
     memory::fill_header(header.object, kFormat, places.bytes);
@@ -80,6 +82,73 @@ Outcome<> SemaphoreSet::check_geometry(const SemaphoreHeader& header, std::uint6
                       header.vectors_offset == places.vectors && header.undos_offset == places.undos && file_bytes == places.bytes;
     if (!good) return Fault{EBADMSG, "the set's parts are not where they should be"};
     return platform::done();
+}
+
+// How many semaphores there are: what the header says if the file is as long as that makes it, else so many as stand there with the
+// set's mark. `surely`: each of them has it, and nothing comes behind them; else 0.
+static std::uint32_t count_from_file(int fd, const SemaphoreHeader& header, std::uint64_t file_bytes, bool surely) {
+    const bool said = header.semaphores != 0 && header.semaphores <= 65535 && places_for(header.semaphores).bytes == file_bytes;
+    const Places places = places_for(said ? header.semaphores : 1);
+    if (said && (!surely || (header.logs_offset == places.logs && header.undos_offset == places.undos))) return header.semaphores;
+    Semaphore part[64];
+    std::uint32_t most = 0, end = 0, marked = 0;
+    for (std::uint32_t count = 1; count <= 65535; ++count)
+        if (places_for(count).bytes == file_bytes) most = count;
+    bool all = true;
+    for (std::uint32_t number = 0; number < most; ++number) {
+        if (number % 64 == 0 && platform::read_at(fd, part, sizeof part, sizeof(SemaphoreHeader) + number * sizeof(Semaphore)) != static_cast<long>(sizeof part)) break;
+        const std::uint64_t word = part[number % 64].word.load_relaxed();  // relaxed: a private copy
+        const bool good = word >> kMarkShift == (header.object.uuid[0] & 0xffff) && (header.object.uuid[0] & 0xffff) != 0;
+        if (good) end = number + 1;
+        marked += good ? 1 : 0;
+        all = all && (good || word == 0);
+    }
+    if (end == 0 || places_for(end).bytes != file_bytes) return 0;
+    return !surely || (all && marked == end) ? end : 0;
+}
+
+Outcome<bool> SemaphoreSet::mend_header(int fd) {
+    struct stat status;
+    SemaphoreHeader header;
+    if (platform::file_status(fd, &status) < 0 || platform::read_at(fd, &header, sizeof header, 0) != static_cast<long>(sizeof header))
+        return Fault{EBADMSG, "the file is shorter than a set's header"};
+    const auto file_bytes = static_cast<std::uint64_t>(status.st_size);
+    const std::uint32_t count = count_from_file(fd, header, file_bytes, true);
+    if (count == 0) return Fault{EBADMSG, "neither the header nor the file's length tells how many semaphores there are"};
+    auto mended = memory::mend_header(fd, kFormat, file_bytes);
+    if (!mended) return mended;
+    if (header.semaphores == count && SemaphoreSet().check_geometry(header, file_bytes)) return mended;
+    const Places places = places_for(count);
+    header.semaphores = count;
+    header.actors = kSemaphoreActors;
+    header.undos = kSemaphoreUndos;
+    header.undo_stride_bytes = static_cast<std::uint32_t>(places.undo_stride);
+    header.logs_offset = places.logs;
+    header.actors_offset = places.actors;
+    header.waiters_offset = places.waiters;
+    header.vectors_offset = places.vectors;
+    header.undos_offset = places.undos;
+    constexpr std::size_t kBegin = offsetof(SemaphoreHeader, semaphores), kEnd = offsetof(SemaphoreHeader, permission_changes);
+    if (platform::write_at(fd, reinterpret_cast<std::byte*>(&header) + kBegin, kEnd - kBegin, kBegin) != static_cast<long>(kEnd - kBegin))
+        return Fault{EACCES, "the header cannot be written"};
+    return true;
+}
+
+std::uint32_t SemaphoreSet::read_values(int fd, SeeValue see, void* context) {
+    struct stat status;
+    SemaphoreHeader header;
+    if (platform::file_status(fd, &status) < 0 || platform::read_at(fd, &header, sizeof header, 0) != static_cast<long>(sizeof header)) return 0;
+    std::uint32_t count = count_from_file(fd, header, static_cast<std::uint64_t>(status.st_size), false);
+    if (count == 0 && header.semaphores <= 65535) count = header.semaphores;  // cut short, say
+    std::uint32_t seen = 0;
+    for (; seen < count; ++seen) {
+        Semaphore each;
+        if (platform::read_at(fd, &each, sizeof each, sizeof(SemaphoreHeader) + seen * sizeof(Semaphore)) != static_cast<long>(sizeof each)) break;
+        const std::uint64_t word = each.word.load_relaxed();  // relaxed: a private copy
+        const bool sound = value_of(word) <= kSemaphoreValueMax && word >> kMarkShift == (header.object.uuid[0] & 0xffff);
+        see(context, seen, value_of(word), pid_of(word), sound);
+    }
+    return seen;
 }
 
 // From the header, once checked, to this process's pointers.
@@ -396,7 +465,7 @@ void SemaphoreSet::end_record(std::uint32_t record) {
         }
         change.operated(0);
     }
-    change.clear(kClearRecord, record);
+    if (!MUSTER_MUTANT(undo_twice)) change.clear(kClearRecord, record);
     change.serve_sleepers(nullptr, 0);
     MUSTER_CRASH_POINT("semaphore.undo.staged");
     change.commit();

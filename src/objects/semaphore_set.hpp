@@ -25,6 +25,7 @@ struct SemaphoreOp {
 };
 static_assert(sizeof(SemaphoreOp) == 6);
 
+class Findings;
 class SemaphoreChange;
 class SemaphoreActing;
 struct SemaphoreSleep;
@@ -113,6 +114,19 @@ public:
     // Applies and forgets them.
     platform::Outcome<> settle(platform::ThreadState& thread, ProcessLives& lives);
 
+    // Compares the set's parts with each other: the lock and the sleepers' records with the threads that there are, lists and counts
+    // with the records, adjustments with the file of lives, words and times with what can be. With `mend` whatever follows from
+    // something else is made anew; a value that none can have stays. `inode`: of the set's file, as /proc shows it.
+    // Errors: EIDRM; EBADMSG pages of it are gone.
+    platform::Outcome<> check(platform::ThreadState& thread, ProcessLives& lives, std::uint64_t inode, bool mend, Findings& findings);
+    // Writes what of the header follows from the number of semaphores and the file's length. True: something was wrong.
+    // Errors: EBADMSG it does not follow.
+    static platform::Outcome<bool> mend_header(int fd);
+    // For salvage: `see(context, number, value, last pid, sound)` for each semaphore whose word the file still holds, whatever
+    // the header says; `see` may not keep what it is given. How many; 0: the file holds none.
+    using SeeValue = void (*)(void* context, std::uint32_t number, std::uint32_t value, std::uint32_t pid, bool sound);
+    static std::uint32_t read_values(int fd, SeeValue see, void* context);
+
     // In place of unmapping: the memory reads as zeroes, which no one takes for a set, and stays valid for threads that come late.
     void blank();
 
@@ -190,6 +204,14 @@ private:
     void see_to_watcher(std::uint32_t number, std::uint32_t record);
     void call_sleepers();
     void dismiss_sleepers();
+
+    // Checking (semaphore_set_check.cpp); the lock held but for the first.
+    bool settle_holders(std::uint64_t inode, bool mend, Findings& findings);
+    void check_number(bool mend, Findings& findings);
+    void check_words(bool mend, Findings& findings);
+    void check_sleepers(bool mend, Findings& findings);
+    void check_undo(ProcessLives& lives, bool mend, Findings& findings);
+    void check_owner(std::uint32_t record, std::uint32_t active, ProcessLives& lives, bool mend, Findings& findings);
 
     template <class Body>
     platform::Outcome<> locked(platform::ThreadState& thread, ProcessLives* lives, Body body);

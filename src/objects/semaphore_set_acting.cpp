@@ -52,7 +52,7 @@ Outcome<> SemaphoreActing::begin(std::uint32_t operations) {
         number_ = number;
         record.thread_id.store_relaxed(thread_.thread_id);  // relaxed: read by those who see us hold the lock, or by tools
         record.process_id.store_relaxed(platform::process_id_of(thread_));
-        const std::uint32_t use = (record.word.load_relaxed() >> sync::kActorStateBits) + 1;
+        const std::uint32_t use = ((record.word.load_relaxed() >> sync::kActorStateBits) + 1) % sync::kActorUses;
         record.word.store_release(use << sync::kActorStateBits);
         record.kind.store_release(kSleeperKind);
         MUSTER_CRASH_POINT("semaphore.actor.begun");
@@ -255,8 +255,15 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
                     turns = turns < kHandoverSpins ? kHandoverSpins : turns + 1;
                     platform::system_call(SYS_sched_yield);
                 } else {
-                    if (auto locked = me.lock(); locked) me.unlock();
-                    else if (state_of(mine.word.load_acquire()) == ActorState::handover) return End::removed;
+                    if (auto locked = me.lock(); locked) {
+                        // With the lock ours nobody is giving, and a dead giver's traces are gone: the word is damaged.
+                        const bool forged = state_of(mine.word.load_acquire()) == ActorState::handover;
+                        if (forged) deregister();
+                        me.unlock();
+                        if (forged) return End::retry;
+                    } else if (state_of(mine.word.load_acquire()) == ActorState::handover) {
+                        return End::removed;
+                    }
                     turns = 0;
                 }
                 continue;
@@ -276,7 +283,12 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
                 }
                 if (!mine.word.compare_exchange(word, with_state(word, ActorState::asleep))) continue;
                 break;
-            default: break;
+            case ActorState::asleep: break;
+            default:  // nobody tells a sleeper that: the word is damaged. As if we had just come
+                if (auto locked = me.lock(); !locked) return End::removed;
+                deregister();
+                me.unlock();
+                return End::retry;
         }
         word = with_state(word, ActorState::asleep);
         entries[0] = {word, reinterpret_cast<std::uint64_t>(mine.word.address()), platform::kFutex32, 0};
@@ -317,6 +329,15 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
     }
 }
 
+void SemaphoreSleep::deregister() {
+    Actor& mine = me.record();
+    me.set().unlink(me.number());
+    // Of the word only the number of this use is kept: what is above it is nobody's.
+    const std::uint32_t use = (mine.word.load_relaxed() >> sync::kActorStateBits) % sync::kActorUses;
+    mine.word.store_release(with_state(use << sync::kActorStateBits, ActorState::idle));
+    me.set().nudge_watcher_of(me.number());
+}
+
 bool SemaphoreSleep::leave() {
     Actor& mine = me.record();
     SemaphoreSet& set = me.set();
@@ -330,11 +351,7 @@ bool SemaphoreSleep::leave() {
         return state == ActorState::done;
     }
     const bool registered = state == ActorState::waiting || state == ActorState::asleep || state == ActorState::handover;
-    if (registered) {
-        set.unlink(me.number());
-        mine.word.store_release(with_state(word, ActorState::idle));
-        set.nudge_watcher_of(me.number());
-    }
+    if (registered) deregister();
     me.unlock();
     return state == ActorState::done;
 }

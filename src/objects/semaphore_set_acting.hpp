@@ -61,6 +61,7 @@ private:
     void watch(std::uint32_t record);
     // Ends the registration; true: what was waited for had been given.
     bool leave();
+    void deregister();  // lock held: out of the lists, the word idle
     void take_back();
     bool left = false;
     End left_how = End::interrupted;

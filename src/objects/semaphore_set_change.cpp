@@ -1,6 +1,7 @@
 #include "objects/semaphore_set_change.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/futex.hpp"
+#include "platform/mutant.hpp"
 
 namespace muster::objects {
 using sync::Actor;
@@ -286,7 +287,7 @@ int SemaphoreChange::commit() {
     if (operated_ != 0) header.operated_s.store_relaxed(platform::realtime_s());
     MUSTER_CRASH_POINT("semaphore.change.staged");
     // COMMIT: all of it is so from this store on.
-    header.state.store_release(kJournalCommitted);
+    if (!MUSTER_MUTANT(apply_without_commit)) header.state.store_release(kJournalCommitted);
     MUSTER_CRASH_POINT("semaphore.change.committed");
     set_.apply();
     if (__builtin_expect(witness_ != 0, 0)) {
@@ -299,8 +300,9 @@ int SemaphoreChange::commit() {
         serve_rest(set_);
     }
     if (__builtin_expect(moved_ == 0, 1)) return 1;
-    // The one that was given something, and one of those who came for the lock since.
-    if (moved_ == 1 && !contended_) return 2;
+    // The one that was given something, and those who came for the lock since, who may stand before it or behind it.
+    if (MUSTER_MUTANT(serve_without_wake)) return 0;
+    if (moved_ == 1 && !contended_) return INT_MAX;
     // Several: the kernel wakes only one at our death, so they are woken while it would still be noticed.
     platform::futex_wake(set_.header_->lock.address(), INT_MAX);
     return 1;

@@ -237,14 +237,18 @@ Outcome<> ProcessLives::arm_slot(platform::ThreadState& thread, int fd, std::uin
         own_slot_.store(number, std::memory_order_relaxed);
         return platform::done();
     }
-    auto* node = reinterpret_cast<robust_list*>(pages + (offset & 4095) - static_cast<std::uint64_t>(kWordBeforeNode));
+    auto* node = reinterpret_cast<robust_list*>(pages + (static_cast<std::int64_t>(offset & 4095) - kWordBeforeNode));
     robust_list* first = thread.robust->list.next;
     node->next = first;
     // The C library finds a mutex's predecessor in the pointer before its node.
     auto* first_node = reinterpret_cast<robust_list*>(reinterpret_cast<std::uintptr_t>(first) & ~std::uintptr_t{1});
+    // Until the word is in the list, the death notice is its witness: it would else vouch for a thread that died here.
+    robust_list* before = platform::set_death_notice(thread, life.address());
     life.store_release(thread.thread_id | FUTEX_WAITERS);
+    MUSTER_CRASH_POINT("semaphore.lives.vouched");
     if (first_node != &thread.robust->list) reinterpret_cast<robust_list**>(first_node)[-1] = node;
     *const_cast<robust_list* volatile*>(&thread.robust->list.next) = node;
+    platform::restore_death_notice(thread, before);
     // Those who found the word marked have something better to sleep on now.
     platform::futex_wake(life.address(), INT32_MAX);
     return platform::done();

@@ -58,6 +58,11 @@ public:
     bool vouches(std::uint32_t slot, const ProcessIdentity& process) const;
     // How many slots are those of processes that ended; with `free_them` they are free afterwards.
     std::uint32_t dead_slots(bool free_them) const;
+    // Whose slot it is; pid 0: nobody's, or the file is not there.
+    ProcessIdentity identity_of(std::uint32_t slot) const {
+        if (!is_open() || slot >= kLifeSlots) return {0, 0};
+        return {slot_at(slot).pid.load_acquire(), slot_at(slot).start.load_acquire()};
+    }
     // Whoever found a marked word tells all others that sleep on it, once.
     void tell(std::uint32_t slot) const;
 

@@ -4,6 +4,7 @@
 #include "objects/semaphore_set_change.hpp"
 #include "platform/crash_point.hpp"
 #include "platform/futex.hpp"
+#include "platform/mutant.hpp"
 
 namespace muster::objects {
 using sync::Actor;
@@ -117,7 +118,7 @@ void SemaphoreSet::relink() {
 
 void SemaphoreSet::recover() {
     SemaphoreHeader& header = *header_;
-    if (header.state.load_acquire() == kJournalCommitted) {
+    if (header.state.load_acquire() == kJournalCommitted && !MUSTER_MUTANT(recover_without_applying)) {
         relink();
         recount();
         apply();

@@ -8,6 +8,7 @@
 #include "objects/permission.hpp"
 #include "objects/sysv_registry_inner.hpp"
 #include "platform/crash_point.hpp"
+#include "platform/mutant.hpp"
 #include "platform/mapping_damage.hpp"
 #include "platform/process.hpp"
 
@@ -193,6 +194,12 @@ Outcome<SysvRegistry::Found> SysvRegistry::find_key(SysvKind kind, std::uint32_t
             found.id = sysv_id(found.header);
             if ((flags & (IPC_CREAT | IPC_EXCL)) == (IPC_CREAT | IPC_EXCL))
                 return Fault{EEXIST, "there is an object of that key already"};
+            // Whoever may write the object may have written another's identifier into it.
+            if (found.id < 0 || !names_file(domain_, index_name(kind, sysv_index(found.id)).text, fd)) {
+                ObjectHeader again;
+                const bool lives = read_header(fd, again) && again.removed.load_relaxed() != kSysvRemoved && again.key.load_relaxed() == key;
+                return lives ? Fault{EINVAL, "the object says that it is another one: it is damaged"} : Fault{EAGAIN};  // else it went just now
+            }
             if (maker.fits != nullptr)
                 if (auto fits = maker.fits(maker.context, found); !fits) return fits.fault();
             const auto wanted = static_cast<std::uint32_t>(flags >> 6 | flags >> 3 | flags) & 7;
@@ -410,7 +417,7 @@ Outcome<SysvRegistry::Found> SysvRegistry::make(SysvKind kind, std::uint32_t key
     header.key.store_relaxed(key);
     const int companion = maker.companion != nullptr ? maker.companion(maker.context) : -1;
     const bool pending = key != 0 || companion >= 0;
-    if (pending) {
+    if (pending && !MUSTER_MUTANT(live_before_named)) {
         lock_byte(fd, kMakerByte, F_WRLCK);
         header.removed.store_release(kSysvPending);
     }

@@ -254,6 +254,42 @@ void TypeIndex::remove_first(std::uint32_t number) {
     if (position < count && count <= slots_.count) sink<ByAge>(position, number, count);
 }
 
+// Each place holds a lane that says so, and no child comes before its parent.
+template <class Heap>
+bool TypeIndex::is_heap(std::uint32_t count) const {
+    for (std::uint32_t position = 0; position < count; ++position) {
+        const std::uint32_t number = Heap::element(lane(position)).load_relaxed();
+        if (number >= slots_.count || Heap::position(lane(number)).load_relaxed() != position) return false;
+        if (position != 0 && Heap::key(lane(at<Heap>((position - 1) / kChildren))) > Heap::key(lane(number))) return false;
+    }
+    return true;
+}
+
+bool TypeIndex::is_sound() const {
+    const std::uint32_t count = types_->count.load_relaxed(), used = types_->used.load_relaxed(), mask = types_->bucket_mask.load_relaxed();
+    if (count > slots_.count || used > slots_.count || count > used) return false;
+    if (mask > mask_max_ || mask >= slots_.count || (mask & (mask + 1)) != 0) return false;
+    if (!is_heap<ByType>(count) || !is_heap<ByAge>(count)) return false;
+    for (std::uint32_t position = 0; position < count; ++position) {
+        const std::uint32_t number = at<ByType>(position);
+        const std::uint32_t first = lane(number).first.load_relaxed(), last = lane(number).last.load_relaxed();
+        if (number >= used || lane_of(lane(number).type.load_relaxed()) != number) return false;
+        if (first == 0 || first > slots_.count || last == 0 || last > slots_.count) return false;
+        std::uint32_t end = first;  // what is appended goes behind `last`, which must be where the lane ends
+        for (std::uint32_t steps = 0, next = slots_[first - 1].next.load_relaxed(); next != 0; next = slots_[end - 1].next.load_relaxed()) {
+            if (next > slots_.count || ++steps > slots_.count) return false;
+            end = next;
+        }
+        if (end != last) return false;
+        if (slots_[first - 1].sequence.load_relaxed() != lane(number).head_sequence.load_relaxed()) return false;
+    }
+    // What is not in the heaps is in the list of free lanes.
+    std::uint32_t free_ones = 0;
+    for (std::uint32_t at = types_->free.load_relaxed(); at != 0; at = lane(at - 1).next.load_relaxed())
+        if (at > used || ++free_ones > used) return false;
+    return count + free_ones == used;
+}
+
 void TypeIndex::clear() {
     types_->count.store_relaxed(0);
     types_->used.store_relaxed(0);

@@ -78,7 +78,14 @@ public:
     void remove_first(std::uint32_t lane);
     // Calls visit(slot) for every message, type by type, until it returns false. Errors: EBADMSG.
     template <class Visit>
-    platform::Outcome<> for_each(Visit visit) const;
+    platform::Outcome<> for_each(Visit visit) const {
+        return for_each_of_type([&](std::uint32_t slot, std::uint64_t) { return visit(slot); });
+    }
+    // The same with visit(slot, type), the type of the lane in which the message stands.
+    template <class Visit>
+    platform::Outcome<> for_each_of_type(Visit visit) const;
+    // Whether the heaps, the hash and the lanes say the same: for fsck.
+    bool is_sound() const;
     void clear();
 
 private:
@@ -107,6 +114,8 @@ private:
     void sink(std::uint32_t position, std::uint32_t number, std::uint32_t count);
     template <class Heap>
     void leave(std::uint32_t number, std::uint32_t count);
+    template <class Heap>
+    bool is_heap(std::uint32_t count) const;
 
     QueueTypes* types_ = nullptr;
     SlotTable slots_{};
@@ -114,7 +123,7 @@ private:
 };
 
 template <class Visit>
-platform::Outcome<> TypeIndex::for_each(Visit visit) const {
+platform::Outcome<> TypeIndex::for_each_of_type(Visit visit) const {
     const std::uint32_t count = types_->count.load_relaxed();
     if (count > slots_.count) return kTypesBroken;
     for (std::uint32_t position = 0; position < count; ++position) {
@@ -123,7 +132,7 @@ platform::Outcome<> TypeIndex::for_each(Visit visit) const {
         std::uint32_t steps = 0;
         for (std::uint32_t at = lane(number).first.load_relaxed(); at != 0; at = slots_[at - 1].next.load_relaxed()) {
             if (at > slots_.count || steps++ > slots_.count) return kTypesBroken;
-            if (!visit(at - 1)) return platform::done();
+            if (!visit(at - 1, lane(number).type.load_relaxed())) return platform::done();
         }
     }
     return platform::done();

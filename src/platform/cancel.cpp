@@ -17,6 +17,8 @@ long wait_cancellable(const WaitEntry* entries, unsigned count, DeadlineNs deadl
     return result;
 }
 
+void end_cancellable_sleep() { pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, nullptr); }
+
 void test_cancel() { pthread_testcancel(); }
 
 }  // namespace muster::platform

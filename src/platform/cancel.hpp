@@ -19,6 +19,10 @@ struct CancelCleanup {
 long wait_cancellable(const WaitEntry* entries, unsigned count, DeadlineNs deadline_ns, const CancelCleanup& cleanup,
                       clockid_t clock = CLOCK_REALTIME);
 
+// For a signal handler that interrupts such a sleep and is about to end it: a cancellation that comes from here on waits for the next
+// cancellation point. It would else take with it what the call is given, or break into the middle of leaving.
+void end_cancellable_sleep();
+
 // Acts on a cancellation that is pending, as every cancellation point does even if it need not wait.
 void test_cancel();
 

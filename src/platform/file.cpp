@@ -1,8 +1,42 @@
 #include "platform/file.hpp"
+#include <sys/resource.h>
 #include <cerrno>
 #include "platform/futex.hpp"
 
 namespace muster::platform {
+
+namespace {
+bool beyond_limit(std::uint64_t end) {
+    rlimit limit;
+    return system_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, &limit) == 0 && limit.rlim_cur < end;
+}
+}  // namespace
+
+int truncate_file(int fd, std::uint64_t bytes) {
+    return beyond_limit(bytes) ? -EFBIG : static_cast<int>(steady_call(SYS_ftruncate, fd, bytes));
+}
+
+long write_at(int fd, const void* buffer, std::size_t bytes, std::uint64_t offset) {
+    return beyond_limit(offset + bytes) ? -EFBIG : steady_call(SYS_pwrite64, fd, buffer, bytes, offset);
+}
+
+// A signal undoes what a call had taken: where they come thick and fast, only smaller pieces are ever finished.
+int reserve_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
+    constexpr std::uint64_t kLargest = 8 << 20, kSmallest = 64 << 10;
+    for (std::uint64_t piece = bytes; bytes != 0;) {
+        const std::uint64_t now = piece < bytes ? piece : bytes;
+        const int rc = static_cast<int>(system_call(SYS_fallocate, fd, 0, offset, now));
+        if (rc == -EINTR) {
+            const std::uint64_t half = now / 2 & ~4095ull;
+            piece = half > kLargest ? kLargest : half < kSmallest ? kSmallest : half;
+            continue;
+        }
+        if (rc < 0) return rc;
+        offset += now;
+        bytes -= now;
+    }
+    return 0;
+}
 
 // MCL_FUTURE fills a mapping as it is made, unless nothing in it may be touched.
 long map_shared_sparse(int fd, std::uint64_t bytes, void* over) {

@@ -4,6 +4,7 @@
 #include <linux/stat.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include "platform/syscall.hpp"
@@ -14,8 +15,18 @@
 
 namespace muster::platform {
 
+// Opening, reading and writing files of the domain is not what a program's signals are to interrupt: msgget has no EINTR to
+// return. Begun again until it is done.
+template <class... Args>
+inline long steady_call(long number, Args... args) {
+    long result;
+    do result = system_call(number, args...);
+    while (result == -EINTR);
+    return result;
+}
+
 inline int open_at(int directory, const char* path, int flags, unsigned mode = 0) {
-    return static_cast<int>(system_call(SYS_openat, directory, path, flags, mode));
+    return static_cast<int>(steady_call(SYS_openat, directory, path, flags, mode));
 }
 inline int close_file(int fd) { return static_cast<int>(system_call(SYS_close, fd)); }
 inline int file_status(int fd, struct stat* status) {
@@ -28,11 +39,10 @@ inline int file_status(int fd, struct stat* status) {
 inline int file_status_at(int directory, const char* path, struct stat* status, int flags) {
     return static_cast<int>(system_call(SYS_newfstatat, directory, path, status, flags));
 }
-inline int truncate_file(int fd, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_ftruncate, fd, bytes)); }
+// What would go beyond RLIMIT_FSIZE is refused here, -EFBIG: the kernel would kill the program with SIGXFSZ.
+int truncate_file(int fd, std::uint64_t bytes);
 // Makes sure that the bytes have memory behind them: -ENOSPC now rather than SIGBUS later.
-inline int reserve_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
-    return static_cast<int>(system_call(SYS_fallocate, fd, 0, offset, bytes));
-}
+int reserve_bytes(int fd, std::uint64_t offset, std::uint64_t bytes);
 // The same for a mapping of it, where no descriptor is at hand; -EFAULT: the file system is full. -EINVAL before Linux 5.14.
 inline int populate_bytes(void* start, std::uint64_t bytes) {
     return static_cast<int>(system_call(SYS_madvise, start, bytes, 23 /* MADV_POPULATE_WRITE */));
@@ -43,7 +53,7 @@ int populate_mapping(std::byte* start, std::uint64_t bytes);
 inline int remove_mapped(void* start, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_madvise, start, bytes, 9 /* MADV_REMOVE */)); }
 // Gives the memory back; the bytes read as zero afterwards.
 inline int release_bytes(int fd, std::uint64_t offset, std::uint64_t bytes) {
-    return static_cast<int>(system_call(SYS_fallocate, fd, 3 /* KEEP_SIZE | PUNCH_HOLE */, offset, bytes));
+    return static_cast<int>(steady_call(SYS_fallocate, fd, 3 /* KEEP_SIZE | PUNCH_HOLE */, offset, bytes));
 }
 inline long map_shared(int fd, std::uint64_t bytes, bool writable) {
     return system_call(SYS_mmap, 0, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
@@ -64,13 +74,12 @@ inline long map_zeroes_over(void* start, std::uint64_t bytes) {
 }
 inline int unmap(void* start, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_munmap, start, bytes)); }
 inline long read_at(int fd, void* buffer, std::size_t bytes, std::uint64_t offset) {
-    return system_call(SYS_pread64, fd, buffer, bytes, offset);
+    return steady_call(SYS_pread64, fd, buffer, bytes, offset);
 }
-inline long read_file(int fd, void* buffer, std::size_t bytes) { return system_call(SYS_read, fd, buffer, bytes); }
-inline long write_file(int fd, const void* buffer, std::size_t bytes) { return system_call(SYS_write, fd, buffer, bytes); }
-inline long write_at(int fd, const void* buffer, std::size_t bytes, std::uint64_t offset) {
-    return system_call(SYS_pwrite64, fd, buffer, bytes, offset);
-}
+inline long read_file(int fd, void* buffer, std::size_t bytes) { return steady_call(SYS_read, fd, buffer, bytes); }
+inline long write_file(int fd, const void* buffer, std::size_t bytes) { return steady_call(SYS_write, fd, buffer, bytes); }
+// -EFBIG beyond RLIMIT_FSIZE, as truncate_file() says it.
+long write_at(int fd, const void* buffer, std::size_t bytes, std::uint64_t offset);
 inline int make_directory(int directory, const char* path, unsigned mode) {
     return static_cast<int>(system_call(SYS_mkdirat, directory, path, mode));
 }

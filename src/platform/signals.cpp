@@ -1,6 +1,7 @@
 #include "platform/signals.hpp"
 #include <sys/ucontext.h>
 #include <type_traits>
+#include "platform/cancel.hpp"
 #include "platform/fault_copy.hpp"
 #include "platform/mapping_damage.hpp"
 #include "platform/syscall.hpp"
@@ -343,8 +344,10 @@ extern "C" __attribute__((visibility("hidden"), used)) void muster_signal_arrive
     // The handler runs under another mask, and may leave by siglongjmp.
     thread.fault_mask_known = 0;
     if ((flags & flag(SA_RESTART)) == 0) __atomic_store_n(&thread.interruptions, thread.interruptions + 1, __ATOMIC_RELAXED);
-    if (Sleeping* sleeping = __atomic_exchange_n(&thread.sleeping, nullptr, __ATOMIC_RELAXED))
+    if (Sleeping* sleeping = __atomic_exchange_n(&thread.sleeping, nullptr, __ATOMIC_RELAXED)) {
+        end_cancellable_sleep();
         sleeping->before_handler(sleeping, (flags & flag(SA_RESTART)) != 0);
+    }
     reinterpret_cast<Handler>(handler)(sig, info, frame);
     thread.fault_mask_known = 0;
 }

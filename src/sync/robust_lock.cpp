@@ -1,5 +1,6 @@
 #include "sync/robust_lock.hpp"
 #include "platform/futex.hpp"
+#include "platform/mutant.hpp"
 #include "platform/process.hpp"
 
 namespace muster::sync {
@@ -25,6 +26,16 @@ void wake_lock_waiter(memory::ShmU32& word, int count) {
     platform::futex_wake(word.address(), count);
 }
 
+// Free, but known to have sleepers until they have been woken: whoever takes it in between wakes one when it lets go, so that they
+// do not depend on our living long enough to do it.
+void release_to_sleepers(memory::ShmU32& word, int wakes) {
+    // SYNC robust_lock.word (release half).
+    word.exchange(FUTEX_WAITERS);
+    platform::futex_wake(word.address(), wakes);
+    std::uint32_t free_with_waiters = FUTEX_WAITERS;
+    word.compare_exchange(free_with_waiters, 0);
+}
+
 platform::Outcome<Acquired> acquire_contended(memory::ShmU32& word, std::uint32_t mine, std::uint32_t thread_id,
                                               const ActorTable& actors) {
     std::uint32_t waiters = 0;  // set once we slept: others may still sleep when we let go
@@ -34,7 +45,7 @@ platform::Outcome<Acquired> acquire_contended(memory::ShmU32& word, std::uint32_
         if (seen == 0 || holder_is_dead(seen, actors, ask_the_kernel)) {
             const bool died = seen != 0 && seen != FUTEX_WAITERS;
             if (word.compare_exchange(seen, mine | (seen & FUTEX_WAITERS) | waiters))
-                return died ? Acquired::owner_died : Acquired::clean;
+                return died && !MUSTER_MUTANT(death_unnoticed) ? Acquired::owner_died : Acquired::clean;
             continue;
         }
         const bool by_actor = (seen & kHeldByActor) != 0;

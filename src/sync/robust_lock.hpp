@@ -54,11 +54,15 @@ inline platform::Outcome<Acquired> acquire_word(memory::ShmU32& word, std::uint3
 
 void wake_lock_waiter(memory::ShmU32& word, int count = 1);
 
-inline void release_word(memory::ShmU32& word, int wakes = 1) {
+inline void release_word(memory::ShmU32& word) {
     // SYNC robust_lock.word (release half). A death between this store and the wake is seen by the kernel:
-    // it wakes a waiter of a free word that the death notice still names.
-    if (__builtin_expect((word.exchange(0) & FUTEX_WAITERS) != 0, 0)) wake_lock_waiter(word, wakes);
+    // it wakes a waiter of a free word that the death notice still names. Not if somebody has taken the lock meanwhile: then the
+    // waiters find out by themselves (acquire_contended).
+    if (__builtin_expect((word.exchange(0) & FUTEX_WAITERS) != 0, 0)) wake_lock_waiter(word);
 }
+
+// The same where somebody sleeps on the word who has been put there asleep, finds nothing out by itself and does not take the lock.
+void release_to_sleepers(memory::ShmU32& word, int wakes);
 
 // Holds a lock by thread. The program's signal handlers wait until it is let go.
 class ThreadLock {
@@ -80,12 +84,15 @@ public:
     ThreadLock& operator=(ThreadLock&&) = delete;
     ~ThreadLock() {
         if (word_ == nullptr) return;
-        if (__builtin_expect(!released_, 1)) release_word(*word_, wakes_);
+        if (__builtin_expect(!released_, 1)) {
+            if (__builtin_expect(wakes_ == 1, 1)) release_word(*word_);
+            else release_to_sleepers(*word_, wakes_);
+        }
         platform::restore_death_notice(thread_, before_);
         platform::leave_section(thread_);
     }
     bool owner_died() const { return owner_died_; }
-    // More sleepers than one are to be woken when the lock is let go.
+    // How many sleepers are to be woken when the lock is let go, if not all of them came for it.
     void wake_at_release(int count) { wakes_ = count; }
     // Lets go of the lock but stays in the section; what the death notice names is put back at the end.
     void release_early() {

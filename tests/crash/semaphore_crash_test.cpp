@@ -42,6 +42,7 @@ constexpr PointRow kPoints[] = {
     {"semaphore.apply.adjustments", E}, {"semaphore.apply.cleared", E},      {"semaphore.apply.given", E},
     {"semaphore.apply.words", E},       {"semaphore.change.committed", E},   {"semaphore.change.staged", E},
     {"semaphore.forget.unlinked", E},   {"semaphore.lives.armed", B},        {"semaphore.lives.claimed", B},
+    {"semaphore.lives.vouched", B},
     {"semaphore.locked", B},            {"semaphore.nudge.marked", E},       {"semaphore.operated", E},
     {"semaphore.recover.applied", B},
     {"semaphore.recover.relinked", B},  {"semaphore.recover.served", B},     {"semaphore.remove.called", B},

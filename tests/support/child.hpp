@@ -9,14 +9,16 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
 
 namespace muster::test {
 
-// How long anything may take before a test calls it stuck. No outcome depends on it.
-inline constexpr std::chrono::seconds kPatience{20};
+// How long anything may take before a test calls it stuck. No outcome depends on it, but a test that is meant to fail need not take
+// so long (MUSTER_TEST_PATIENCE, in seconds).
+inline const std::chrono::seconds kPatience{std::getenv("MUSTER_TEST_PATIENCE") != nullptr ? std::atoi(std::getenv("MUSTER_TEST_PATIENCE")) : 20};
 
 // Whether `condition` comes true; looked at often at first, then now and then.
 template <class Condition>
@@ -68,7 +70,10 @@ public:
         waitpid(pid_, nullptr, 0);
     }
     pid_t pid() const { return pid_; }
-    void kill(int sig) const { ::kill(pid_, sig); }
+    // Nothing, once it has ended: -1 would be everybody.
+    void kill(int sig) const {
+        if (pid_ > 0) ::kill(pid_, sig);
+    }
     bool asleep() const { return process_state(pid_) == 'S'; }
     // Whether it has ended; its status is then kept.
     bool ended() {
