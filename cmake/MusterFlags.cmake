@@ -12,6 +12,13 @@ set(muster_inner_flags
     -fno-exceptions -fno-rtti -fvisibility=hidden -fvisibility-inlines-hidden -ftls-model=initial-exec -fno-plt
     -U_FORTIFY_SOURCE)
 
+if(MUSTER_FUZZ)
+    if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang" OR NOT MUSTER_SANITIZER STREQUAL "address")
+        message(FATAL_ERROR "The fuzzers need clang and MUSTER_SANITIZER=address: cmake --preset fuzz")
+    endif()
+    add_compile_options(-fsanitize=fuzzer-no-link)  # the library tells what it has reached
+    add_link_options(-fsanitize=fuzzer-no-link)
+endif()
 if(MUSTER_SANITIZER STREQUAL "address")
     # vptr needs the type information that -fno-rtti leaves out.
     add_compile_options(-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined

@@ -1,7 +1,7 @@
-// Single-stepping a call of the built library, to kill its process after each instruction (x86-64).
+// Single-stepping a call of the built library, to stop its process after each instruction (x86-64).
 //
-// A child is stepped once to learn its path. To kill it after instruction n it runs to a breakpoint at the last address on
-// the way to n that it meets for the first time, steps the rest, and is killed while it is stopped.
+// A child is stepped once to learn its path. To come to instruction n another one runs to a breakpoint at the last address on
+// the way to n that is met there for the first time, and steps the rest.
 #pragma once
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -9,15 +9,16 @@
 #include <sys/user.h>
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <string>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 #include "support/child.hpp"
 
 // Where the stepped call begins (just behind the breakpoint) and ends.
 asm(R"(
     .pushsection .text
-    .globl muster_steps_begin, muster_steps_end
+    .weak muster_steps_begin, muster_steps_end
     .type muster_steps_begin, @function
     .type muster_steps_end, @function
 muster_steps_begin:
@@ -33,19 +34,27 @@ extern "C" void muster_steps_end();
 
 namespace muster::test {
 
+inline void stay_on_one_cpu() {  // its number decides a branch or two
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
+    sched_setaffinity(0, sizeof here, &here);
+}
+
 // The stepped process.
 class Tracee {
 public:
     template <class Body>
     explicit Tracee(Body body)
-        : child_([&] {
+        : child_((hear_of_children(), [&] {
               ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
               body();
-          }) {
+          })) {
         stopped_ = wait_stop([] {});
         first_ = address() - 1 == reinterpret_cast<std::uintptr_t>(&muster_steps_begin);
     }
     bool ready() const { return stopped_ && first_; }
+    pid_t pid() const { return child_.pid(); }
     std::uintptr_t address() const {
         return static_cast<std::uintptr_t>(ptrace(PTRACE_PEEKUSER, child_.pid(), offsetof(user_regs_struct, rip), nullptr));
     }
@@ -84,140 +93,104 @@ public:
     void kill() {
         if (child_.pid() <= 0) return;
         child_.kill(SIGKILL);
-        if (!child_.ends()) ADD_FAILURE() << "the stepped process does not die";
+        wait_for([&] { return child_.ended(); }, [] {});
+        if (child_.pid() > 0) ADD_FAILURE() << "the stepped process does not die";
     }
 
 private:
+    // A stop is heard of at once, as a pending signal; looking for it by time would take longer than the step.
+    static void hear_of_children() {
+        sigset_t child;
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        sigprocmask(SIG_BLOCK, &child, nullptr);
+    }
+    template <class Came, class Asleep>
+    bool wait_for(Came came, Asleep asleep) {
+        sigset_t child;
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        const timespec a_while{0, 300'000};
+        const auto end = std::chrono::steady_clock::now() + kPatience;
+        while (!came()) {
+            if (sigtimedwait(&child, nullptr, &a_while) >= 0) continue;
+            if (process_state(child_.pid()) == 'S') asleep();
+            if (std::chrono::steady_clock::now() > end) return false;
+        }
+        return true;
+    }
     // Whether it stops by a trap; false: it ended, or was stuck.
     template <class Asleep>
     bool wait_stop(Asleep asleep) {
-        bool stopped = false;
-        const bool came = eventually([&] {
-            if (child_.ended()) return true;
-            if (child_.stopped()) {
-                stopped = child_.stop_signal() == SIGTRAP;
-                return true;
-            }
-            if (process_state(child_.pid()) == 'S') asleep();
-            return false;
-        });
-        return came && stopped;
+        wait_for([&] { return child_.ended() || child_.stopped(); }, asleep);
+        return child_.pid() > 0 && child_.stopped() && child_.stop_signal() == SIGTRAP;
     }
     Child child_;
     bool stopped_ = false, first_ = false;
 };
 
-// What is stepped, and what surrounds it.
-class Stepped {
+// The addresses of a call's instructions, in their order.
+class Path {
 public:
-    virtual ~Stepped() = default;
-    virtual void make_queue() = 0;
-    virtual void drop_queue() = 0;
-    // The state before the call; false: it could not be made.
-    virtual bool prepare() = 0;
-    // The call, between muster_steps_begin() and muster_steps_end(). One copy of it, so that its addresses are the same each time.
-    virtual void victim_body() = 0;
-    // The stepped call sleeps, perhaps in the queue: somebody does what it waits for.
-    virtual void help() = 0;
-    // After a death. `finished`: the call had returned. Whether the victim's operation was found done.
-    virtual bool verify(bool finished) = 0;
+    std::size_t size() const { return at_.size(); }
+    bool empty() const { return at_.empty(); }
+    // Whether `held` was so before instruction n.
+    bool held(std::size_t n) const { return n < held_.size() && held_[n] != 0; }
 
-    static void stay_on_one_cpu() {  // its number decides a branch or two
-        cpu_set_t here;
-        CPU_ZERO(&here);
-        CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
-        sched_setaffinity(0, sizeof here, &here);
-    }
-    bool stuck_ = false;
-};
-
-struct Course {
-    const char* name;
-    std::size_t stride;   // 1: every instruction
-    bool does_something;  // left alone, the call is done at its end, not refused
-    bool one_commits;     // one instruction does it: before it undone, after it done
-    bool varies = false;  // loops take more rounds or fewer: it dies only where it comes to an instruction for the first time
-};
-
-inline void step_through(Stepped& stage, const Course& course) {
-    const auto help_it = [&] { stage.help(); };
-    // Its path: the address of each instruction.
-    std::vector<std::uintptr_t> path;
-    {
-        ASSERT_TRUE(stage.prepare());
-        Tracee tracee([&] { stage.victim_body(); });
-        ASSERT_TRUE(tracee.ready()) << "no ptrace here?";
-        while (tracee.stopped() && !tracee.at_end() && path.size() < 100'000) {
+    // Steps a process through the whole of `body`. Empty if that cannot be.
+    template <class Body, class Asleep, class Held>
+    static Path learn(Body body, Asleep asleep, Held held) {
+        Path path;
+        Tracee tracee(body);
+        if (!tracee.ready()) return path;
+        while (tracee.stopped() && !tracee.at_end() && path.size() < 200'000) {
             const std::uintptr_t now = tracee.address();
-            if (path.empty() || path.back() != now) path.push_back(now);  // a repeating string instruction is one
-            tracee.step(help_it);
+            if (path.empty() || path.at_.back() != now) {  // a repeating string instruction is one
+                const bool first = path.met_.insert(now).second;
+                path.before_.push_back(first || path.empty() ? path.size() : path.before_.back());
+                path.at_.push_back(now);
+                path.held_.push_back(held() ? 1 : 0);
+            }
+            tracee.step(asleep);
         }
-        ASSERT_TRUE(tracee.at_end());
+        if (!tracee.at_end()) path = Path();
         tracee.kill();
-        EXPECT_EQ(stage.verify(true), course.does_something);
-        ASSERT_FALSE(testing::Test::HasFailure());
+        return path;
     }
-    std::unordered_map<std::uintptr_t, std::size_t> first_visit;
-    for (std::size_t i = 0; i < path.size(); ++i) first_visit.emplace(path[i], i);
+    // How many instructions must be stepped one by one to come behind n of them.
+    std::size_t steps_to(std::size_t n) const { return n - before(n); }
+    // Deep inside a loop one round is like another, and each has to be stepped through.
+    bool deep(std::size_t n) const { return steps_to(n) > kFewSteps; }
+    static constexpr std::size_t kFewSteps = 300;
 
-    const char* all = std::getenv("MUSTER_EVERY_INSTRUCTION");
-    const std::size_t stride = all != nullptr ? 1 : course.stride;
-    // Deep inside a loop one round is like another, and each would have to be stepped through.
-    const std::size_t steps_max = all != nullptr ? path.size() : 300;
-    std::size_t missed = 0, killed = 0, skipped = 0, first_done = path.size(), last_undone = 0;
-    for (std::size_t n = stride == 1 ? 0 : 2, next; n <= path.size(); n = next) {
-        next = n + stride;
-        SCOPED_TRACE(std::string(course.name) + " killed after instruction " + std::to_string(n) + " of " + std::to_string(path.size()));
-        std::size_t from = std::min(n, path.size() - 1);
-        while (from != 0 && first_visit.at(path[from]) != from) --from;
-        if (n - from > (course.varies ? 0 : steps_max)) {
-            ++skipped;
-            next = n + 1;
-            continue;
+    // Leads a process that is at the beginning behind n instructions. False: it went another way, or ended.
+    template <class Asleep>
+    bool lead(Tracee& tracee, std::size_t n, Asleep asleep) const {
+        bool on_path = true;
+        std::size_t at = 0;
+        for (std::size_t j = before(n); j != 0; j = before_[j - 1]) {
+            bool planted = false;
+            on_path = tracee.run_to(at_[j], asleep, planted);
+            if (!planted) continue;
+            at = j;
+            break;
         }
-        bool on_path = false, operated = false;
-        for (int tries = 0; tries < 3 && !on_path; ++tries) {
-            if (tries != 0) {  // what a death left may lead another way, say to another free slot: from the start, then
-                stage.drop_queue();
-                stage.make_queue();
-            }
-            ASSERT_TRUE(stage.prepare());
-            Tracee tracee([&] { stage.victim_body(); });
-            ASSERT_TRUE(tracee.ready());
-            on_path = true;
-            std::size_t at = 0;
-            for (std::size_t j = from; j != 0; --j) {
-                if (first_visit.at(path[j]) != j) continue;
-                bool planted = false;
-                on_path = tracee.run_to(path[j], help_it, planted);
-                if (!planted) continue;
-                at = j;
-                break;
-            }
-            for (; on_path && at < n; ++at) {
-                on_path = tracee.step(help_it);
-                bool planted = false;
-                if (on_path && at + 1 < path.size() && tracee.address() == path[at]) on_path = tracee.run_to(path[at + 1], help_it, planted);
-                if (on_path && at + 1 < path.size() && tracee.address() != path[at + 1]) on_path = false;
-            }
-            const bool finished = tracee.at_end() || !tracee.stopped();
-            tracee.kill();
-            operated = stage.verify(finished);
-            if (stage.stuck_ || testing::Test::HasFailure()) FAIL() << "as traced above";
+        for (; on_path && at < n; ++at) {
+            on_path = tracee.step(asleep);
+            bool planted = false;
+            if (on_path && at + 1 < size() && tracee.address() == at_[at]) on_path = tracee.run_to(at_[at + 1], asleep, planted);
+            if (on_path && at + 1 < size() && tracee.address() != at_[at + 1]) on_path = false;
         }
-        if (on_path) ++killed;
-        else ++missed;
-        if (on_path && operated && n < first_done) first_done = n;
-        if (on_path && !operated && n > last_undone) last_undone = n;
+        return on_path;
     }
-    std::printf("%s: %zu instructions, %zu deaths, %zu missed, %zu deep in loops; done from %zu, undone to %zu\n", course.name, path.size(), killed,
-                missed, skipped, first_done, last_undone);
-    // A path that is another each time is met where it is met.
-    EXPECT_LE(missed, course.varies ? killed - killed / 10 : killed / 20) << "the path varies too much for the proof";
-    // One instruction commits.
-    if (course.one_commits && first_done < path.size()) {
-        EXPECT_LT(last_undone, first_done);
-    }
-}
+
+private:
+    // The last instruction not behind n that is met there for the first time.
+    std::size_t before(std::size_t n) const { return before_[std::min(n, size() - 1)]; }
+    std::vector<std::uintptr_t> at_;
+    std::vector<char> held_;
+    std::vector<std::size_t> before_;
+    std::unordered_set<std::uintptr_t> met_;
+};
 
 }  // namespace muster::test

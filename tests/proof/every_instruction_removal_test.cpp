@@ -3,7 +3,7 @@
 // nothing crashes, the call says what it would have said, EIDRM or EINVAL; the removal is done once; the next call says EINVAL,
 // and a new queue works.
 //
-// How: see support/stepping.hpp. By default a sample; MUSTER_EVERY_INSTRUCTION=1 goes through all of them.
+// How: see support/stepping.hpp. The short form is a sample, the long one goes through all of them.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <sys/ipc.h>
@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 #include "support/child.hpp"
+#include "support/proof.hpp"
 
 #if defined(__x86_64__) && defined(MUSTER_POSIX_LIBRARY)
 #include "support/stepping.hpp"
@@ -134,7 +135,7 @@ protected:
 };
 
 TEST_P(EveryInstructionMsgRemoval, MayBeInterrupted) {
-    Stepped::stay_on_one_cpu();
+    stay_on_one_cpu();
     std::size_t length = 0, interrupted = 0;
     {
         ASSERT_TRUE(prepare());
@@ -144,7 +145,7 @@ TEST_P(EveryInstructionMsgRemoval, MayBeInterrupted) {
         ASSERT_TRUE(tracee.at_end());
         tracee.kill();
     }
-    const std::size_t stride = std::getenv("MUSTER_EVERY_INSTRUCTION") != nullptr ? 1 : std::max<std::size_t>(3, length / 150 | 1);
+    const std::size_t stride = short_or_long<std::size_t>(std::max<std::size_t>(3, length / 40 | 1), 1);
     for (std::size_t n = 0;; n += stride) {
         SCOPED_TRACE(std::string(GetParam().name) + " interrupted after instruction " + std::to_string(n));
         ASSERT_TRUE(prepare());
@@ -158,7 +159,7 @@ TEST_P(EveryInstructionMsgRemoval, MayBeInterrupted) {
         if (over) break;
         ++interrupted;
     }
-    std::printf("%s: %zu instructions, interrupted after %zu\n", GetParam().name, length, interrupted);
+    figure("every instruction", "%s, its queue removed by a handler: %zu instructions, interrupted after %zu", GetParam().name, length, interrupted);
     EXPECT_GT(interrupted, 20u);
 }
 
