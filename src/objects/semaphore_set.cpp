@@ -173,7 +173,10 @@ void SemaphoreSet::attach() {
 void SemaphoreSet::blank() {
     if (mapping_.start() == nullptr) return;
     platform::unregister_shared_mapping(mapping_.start());
-    platform::map_zeroes_over(mapping_.start(), mapping_.bytes());
+    // Who comes late looks at the header and the semaphores' words (operate_quickly()), no further.
+    const std::uint64_t kept = to_page(logs_offset_);
+    platform::map_zeroes_over(mapping_.start(), kept);
+    if (kept < mapping_.bytes()) platform::unmap(mapping_.start() + kept, mapping_.bytes() - kept);
 }
 
 Outcome<> SemaphoreSet::usable() const {

@@ -127,7 +127,7 @@ public:
     using SeeValue = void (*)(void* context, std::uint32_t number, std::uint32_t value, std::uint32_t pid, bool sound);
     static std::uint32_t read_values(int fd, SeeValue see, void* context);
 
-    // In place of unmapping: the memory reads as zeroes, which no one takes for a set, and stays valid for threads that come late.
+    // In place of unmapping: header and words read as zeroes, which no one takes for a set, and stay valid for threads that come late.
     void blank();
 
 private:
