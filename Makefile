@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 help:
 	@echo 'make run                  build a release and show it at work (two minutes)'
 	@echo 'make test                 build and run every test'
-	@echo 'make proof                the long form of the proofs, with figures (half an hour)'
+	@echo 'make proof                the long form of the proofs, with figures (some hours)'
 	@echo 'make build                build a release: the command, the libraries'
 	@echo 'make install PREFIX=DIR   install that release (now: $(PREFIX))'
 	@echo 'make bench                measure it against the kernel and others'
