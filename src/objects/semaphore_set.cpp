@@ -37,6 +37,19 @@ Places places_for(std::uint32_t semaphores) {
     return p;
 }
 
+// What follows from the number of semaphores.
+void fill_geometry(SemaphoreHeader& header, std::uint32_t semaphores, const Places& places) {
+    header.semaphores = semaphores;
+    header.actors = kSemaphoreActors;
+    header.undos = kSemaphoreUndos;
+    header.undo_stride_bytes = static_cast<std::uint32_t>(places.undo_stride);
+    header.logs_offset = places.logs;
+    header.actors_offset = places.actors;
+    header.waiters_offset = places.waiters;
+    header.vectors_offset = places.vectors;
+    header.undos_offset = places.undos;
+}
+
 }  // namespace
 
 Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores, const std::uint16_t* values) {
@@ -47,15 +60,7 @@ Outcome<> SemaphoreSet::create(int fd, std::uint32_t semaphores, const std::uint
     new (&mapping_) memory::Mapping(std::move(*mapped));
     auto& header = reinterpret_cast<SemaphoreHeader&>(mapping_.header());
     memory::fill_header(header.object, kFormat, places.bytes);
-    header.semaphores = semaphores;
-    header.actors = kSemaphoreActors;
-    header.undos = kSemaphoreUndos;
-    header.undo_stride_bytes = static_cast<std::uint32_t>(places.undo_stride);
-    header.logs_offset = places.logs;
-    header.actors_offset = places.actors;
-    header.waiters_offset = places.waiters;
-    header.vectors_offset = places.vectors;
-    header.undos_offset = places.undos;
+    fill_geometry(header, semaphores, places);
     header.changed_s.store_relaxed(platform::realtime_s());
     attach();
     for (std::uint32_t number = 0; number < semaphores_; ++number)
@@ -118,16 +123,7 @@ Outcome<bool> SemaphoreSet::mend_header(int fd) {
     auto mended = memory::mend_header(fd, kFormat, file_bytes);
     if (!mended) return mended;
     if (header.semaphores == count && SemaphoreSet().check_geometry(header, file_bytes)) return mended;
-    const Places places = places_for(count);
-    header.semaphores = count;
-    header.actors = kSemaphoreActors;
-    header.undos = kSemaphoreUndos;
-    header.undo_stride_bytes = static_cast<std::uint32_t>(places.undo_stride);
-    header.logs_offset = places.logs;
-    header.actors_offset = places.actors;
-    header.waiters_offset = places.waiters;
-    header.vectors_offset = places.vectors;
-    header.undos_offset = places.undos;
+    fill_geometry(header, count, places_for(count));
     constexpr std::size_t kBegin = offsetof(SemaphoreHeader, semaphores), kEnd = offsetof(SemaphoreHeader, permission_changes);
     if (platform::write_at(fd, reinterpret_cast<std::byte*>(&header) + kBegin, kEnd - kBegin, kBegin) != static_cast<long>(kEnd - kBegin))
         return Fault{EACCES, "the header cannot be written"};

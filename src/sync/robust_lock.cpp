@@ -1,4 +1,5 @@
 #include "sync/robust_lock.hpp"
+#include "platform/crash_point.hpp"
 #include "platform/futex.hpp"
 #include "platform/mutant.hpp"
 #include "platform/process.hpp"
@@ -31,6 +32,8 @@ void wake_lock_waiter(memory::ShmU32& word, int count) {
 void release_to_sleepers(memory::ShmU32& word, int wakes) {
     // SYNC robust_lock.word (release half).
     word.exchange(FUTEX_WAITERS);
+    // SOURCE handle_futex_death() of the kernel: a word that the notice names and nobody holds is a dead one's on its way to wake.
+    MUSTER_CRASH_POINT("lock.sleepers_free");
     platform::futex_wake(word.address(), wakes);
     std::uint32_t free_with_waiters = FUTEX_WAITERS;
     word.compare_exchange(free_with_waiters, 0);

@@ -36,6 +36,7 @@ struct PointRow {
     Fate fate;
 };
 constexpr PointRow kPoints[] = {
+    {"lock.sleepers_free", E},
     {"semaphore.actor.begun", B},       {"semaphore.actor.ending", E},       {"semaphore.actor.locked", E},
     {"semaphore.alone.words", A},       {"semaphore.alone.applied", A},
     {"semaphore.alone.committed", A},   {"semaphore.alone.staged", B},       {"semaphore.applied", E},
