@@ -67,8 +67,7 @@ LockVerdict judge_lock(const memory::ShmU32& word, const sync::Actor* actors, st
             if (word.load_acquire() == seen) verdict.state = LockState::damaged;
             return verdict;
         }
-        timespec pause{0, 1'000'000};
-        platform::system_call(SYS_nanosleep, &pause, 0);
+        platform::sleep_ns(1'000'000);
     }
     verdict.state = LockState::busy;
     return verdict;

@@ -15,6 +15,10 @@ using platform::Outcome;
 namespace {
 constexpr memory::Format kFormat{kSegmentMagic, kSegmentFormat, kSegmentFingerprint, kSegmentControlBytes};
 constexpr Fault kGone{EIDRM, "the segment was removed"};
+// Whoever looks at a record may find its life over because a child has gone over from the one it was given to one of its own. That
+// happens once; more changes under one's eyes are damage.
+constexpr int kLivesOfRecord = 4;
+
 std::uint64_t now_s() {
     return static_cast<std::uint64_t>(platform::realtime_coarse_s());
 }
@@ -84,10 +88,11 @@ std::uint32_t Segment::records_used() const {
     return used < most ? used : most;
 }
 
-void Segment::free_record(AttachmentRecord& record) {
-    record.life.store_release(0);
+bool Segment::free_record(AttachmentRecord& record, std::uint64_t life) {
+    if (!record.life.compare_exchange(life, 0)) return false;
     MUSTER_CRASH_POINT("segment.record_freed");
     record.maps.store_release(0);
+    return true;
 }
 
 std::uint64_t Segment::count_living(LifeWatch& watch) {
@@ -95,15 +100,21 @@ std::uint64_t Segment::count_living(LifeWatch& watch) {
     const std::uint32_t used = records_used();
     for (std::uint32_t number = 0; number < used; ++number) {
         AttachmentRecord& record = record_at(number);
-        const std::uint64_t life = record.life.load_acquire();
-        if (life == 0) continue;
-        if (watch.is_alive(life) || MUSTER_MUTANT(dead_stay_attached)) {
-            sum += record.maps.load_relaxed();
-            continue;
+        std::uint64_t life = record.life.load_acquire();
+        bool alive = false;
+        for (int changes = 0; changes < kLivesOfRecord && life != 0; ++changes) {
+            MUSTER_CRASH_POINT("segment.life_read");
+            alive = watch.is_alive(life) || MUSTER_MUTANT(dead_stay_attached);
+            if (alive) break;
+            const std::uint32_t pid = record.pid.load_relaxed();
+            if (free_record(record, life)) {
+                control().last_pid.store_relaxed(pid);  // relaxed: lock held
+                control().detached_s.store_relaxed(now_s());
+                break;
+            }
+            life = record.life.load_acquire();  // it has gone over to another meanwhile
         }
-        control().last_pid.store_relaxed(record.pid.load_relaxed());  // relaxed: lock held
-        control().detached_s.store_relaxed(now_s());
-        free_record(record);
+        if (alive) sum += record.maps.load_relaxed();
     }
     return sum;
 }
@@ -175,7 +186,7 @@ Outcome<bool> Segment::change_maps(platform::ThreadState& thread, std::uint32_t&
         if (maps > 0) {
             record.maps.store_release(static_cast<std::uint32_t>(maps));  // COMMIT
         } else {
-            free_record(record);
+            free_record(record, life);
             number = kNoRecord;
         }
     }
@@ -228,8 +239,18 @@ Outcome<> Segment::look(const SysvFile& opened, LifeWatch& watch, SeeUser see, v
                               sizeof(SegmentControl) + at * sizeof(AttachmentRecord)) != wanted)
             break;
         for (std::uint32_t i = 0; i < count; ++i) {
-            const std::uint64_t life = part[i].life.load_relaxed();  // relaxed, here and below: a private copy
-            if (life != 0) see(context, {part[i].pid.load_relaxed(), part[i].maps.load_relaxed(), watch.is_alive(life)});
+            AttachmentRecord& record = part[i];
+            std::uint64_t life = record.life.load_relaxed();  // relaxed, here and below: a private copy
+            bool alive = false;
+            for (int changes = 0; changes < kLivesOfRecord && life != 0; ++changes) {
+                alive = watch.is_alive(life);
+                if (alive) break;
+                const std::uint64_t place = sizeof(SegmentControl) + (at + i) * sizeof record, before = life;
+                if (platform::read_at(fd, &record, sizeof record, place) != static_cast<long>(sizeof record)) break;
+                life = record.life.load_relaxed();
+                if (life == before) break;
+            }
+            if (life != 0) see(context, {record.pid.load_relaxed(), record.maps.load_relaxed(), alive});
         }
     }
     return platform::done();

@@ -110,7 +110,7 @@ private:
     platform::Outcome<sync::ThreadLock> hold(platform::ThreadState& thread);
     std::uint32_t records_used() const;
     std::uint64_t count_living(LifeWatch& watch);  // lock held; forgets the dead
-    void free_record(AttachmentRecord& record);
+    bool free_record(AttachmentRecord& record, std::uint64_t life);  // lock held; false: it is of another life by now
     bool destroy_now(LifeWatch& watch);  // lock held
     platform::Outcome<> reserve_records(std::uint32_t wanted);
 

@@ -1,4 +1,5 @@
 // Looking whether a segment's records are those of living processes that have it attached.
+#include <optional>
 #include "objects/findings.hpp"
 #include "objects/lock_check.hpp"
 #include "objects/segment.hpp"
@@ -38,8 +39,27 @@ Outcome<> Segment::check(platform::ThreadState& thread, LifeWatch& watch, std::u
                      lock_word.holder);
         if (!damaged || !mend || !declare_orphaned(c.lock, lock_word.word)) return platform::done();
     }
-    auto lock = hold(thread);
-    if (!lock) return lock.fault();
+    std::optional<sync::ThreadLock> lock;
+    const auto take_lock = [&]() -> Outcome<> {
+        auto held = hold(thread);
+        if (!held) return held.fault();
+        lock.emplace(std::move(*held));
+        return platform::done();
+    };
+    if (auto taken = take_lock(); !taken) return taken;
+    // Who attaches counts before it maps, who detaches unmaps before it counts: only what stays so is wrong. Whoever is stopped in
+    // between is not judged.
+    int patience = 20;
+    const auto stays_baseless = [&](const AttachmentRecord& record, std::uint64_t life, std::uint32_t pid) -> Outcome<bool> {
+        for (int looks = patience; looks > 0; --looks) {
+            lock.reset();
+            platform::sleep_ns(10'000'000);
+            if (auto taken = take_lock(); !taken) return taken.fault();
+            if (record.life.load_acquire() != life || count_mappings(pid, data_inode_) != 0 || platform::thread_stopped(pid)) return false;
+        }
+        patience = 2;  // others had that time too
+        return true;
+    };
     const std::uint32_t used = c.records_used.load_acquire(), reserved = c.records_reserved.load_relaxed();
     if (used > reserved || reserved > kAttachmentRecords) {
         findings.say({}, "it says that %u records of attachments were used and %u have memory, of %u", used, reserved, kAttachmentRecords);
@@ -57,17 +77,22 @@ Outcome<> Segment::check(platform::ThreadState& thread, LifeWatch& watch, std::u
         const std::uint32_t maps = record.maps.load_relaxed(), pid = record.pid.load_relaxed();
         if (life > kLifeMost) {
             findings.say({}, "record %u names a process that cannot be", number);
-            if (mend) free_record(record);
+            if (mend) free_record(record, life);
             continue;
         }
         if (!watch.is_alive(life)) continue;  // gc's business: it counts for nothing
         last = number + 1;
         // The bytes' mappings are those of the data file: a process without any holds a record for nothing.
         const std::int64_t there = count_mappings(pid, data_inode_);
+        if (there == 0) {
+            auto baseless = stays_baseless(record, life, pid);
+            if (!baseless) return baseless.fault();
+            if (!*baseless) continue;
+        }
         if (maps == 0 || maps > kMapsMost || there == 0) {
             findings.say({}, "process %u is said to have it attached %u times, and has it %lld times", pid, maps, static_cast<long long>(there));
             if (!mend || there < 0) continue;
-            if (there == 0) free_record(record);
+            if (there == 0) free_record(record, life);
             else record.maps.store_release(static_cast<std::uint32_t>(there));
         }
     }

@@ -20,7 +20,8 @@
 //      256    16  record 0 …          lock held
 //
 // A record says how many mappings one process image has: life (its number in the domain's life file, 0 the record is free), maps,
-// pid. `life` is stored last when a record is taken, and first when it is given back.
+// pid. `life` is stored last when a record is taken, and first when it is given back. A forked child puts its own life in the place
+// of the one it was given without the lock, so a record is given back only by exchanging the life that was found to be over.
 //
 // INVARIANT segment.count: the number of attachments is the sum of maps over the records whose life still lasts.
 // INVARIANT segment.end: a segment marked kSegmentDestroy is marked removed by whoever finds, lock held, that this sum is 0.

@@ -47,8 +47,7 @@ public:
             const int rc = lock_byte(fd, kNamesByte, F_WRLCK);
             held_ = rc == 0;
             if (rc != -EAGAIN && rc != -EACCES) return;
-            timespec pause{0, tries < 100 ? 10'000 : 500'000};  // its holder makes three system calls; it may be stopped there
-            platform::system_call(SYS_nanosleep, &pause, 0);
+            platform::sleep_ns(tries < 100 ? 10'000 : 500'000);  // its holder makes three system calls; it may be stopped there
         }
     }
     ~NamesLock() {

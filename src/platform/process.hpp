@@ -66,6 +66,12 @@ inline std::uint32_t current_cpu() {
 #endif
 }
 
+// For slow paths that look again and again; a signal may end it early.
+inline void sleep_ns(long nanoseconds) {
+    const timespec pause{0, nanoseconds};
+    system_call(SYS_nanosleep, &pause, 0);
+}
+
 // Whether a thread of that id runs, or could: a zombie does not. Asks /proc, so for slow paths only.
 bool thread_exists(std::uint32_t thread_id);
 // Whether it cannot run: stopped, or gone. Reads /proc likewise; true where that does not tell.

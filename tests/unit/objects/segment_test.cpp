@@ -13,6 +13,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
+#include "objects/findings.hpp"
 #include "platform/crash_point.hpp"
 
 namespace muster::objects {
@@ -237,10 +239,79 @@ TEST_P(SegmentCrash, LeavesAnExactCountAndInTheEndNothing) {
     sweep_segments(*domain, *registry, nullptr);
     EXPECT_EQ(names(), 0u);
 }
+
+// Between counting and mapping a process has an attachment that it does not have; a check beside it takes nothing away.
+TEST_F(SegmentTest, CheckLeavesWhoIsAboutToMapAlone) {
+    const int id = make();
+    const pid_t child = fork();
+    if (child == 0) {
+        testing::crash_point_hook = [](const char* point) {
+            if (std::string_view(point) == "segment.counted") raise(SIGSTOP);
+        };
+        if (attach(id) == nullptr) _exit(1);
+        for (;;) pause();
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, WUNTRACED), child);
+    ASSERT_TRUE(WIFSTOPPED(status));
+    auto file = registry->open(SysvKind::shm, id);
+    Segment segment;
+    ASSERT_TRUE(file && segment.open(*file));
+    LifeWatch watch(*domain, nullptr);
+    Findings findings([](void*, const Found& found) { ADD_FAILURE() << found.what; }, nullptr);
+    EXPECT_TRUE(segment.check(platform::current_thread(), watch, 0, true, findings));
+    EXPECT_EQ(count(id), 1);
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    EXPECT_EQ(count(id), 0);
+    remove(id);
+}
+
+// A child is between its two lives while somebody who has read the first asks whether it lasts.
+int go_on[2], has_gone[2], lives_read;
+pid_t test_process;
+void meet(const char* point) {
+    const std::string_view name(point);
+    char byte = 0;
+    if (getpid() != test_process && name == "segment.child_renewed") {
+        (void)!read(go_on[0], &byte, 1);
+    } else if (getpid() == test_process && name == "segment.life_read" && ++lives_read == 2) {
+        (void)!write(go_on[1], "gg", 2);
+        (void)!read(has_gone[0], &byte, 1);
+    }
+}
+
+TEST_F(SegmentTest, AChildThatGoesOverToItsOwnLifeStaysCounted) {
+    const int first = make(), second = make();
+    char *one = attach(first), *two = attach(second);
+    ASSERT_TRUE(one != nullptr && two != nullptr);
+    ASSERT_EQ(pipe(go_on), 0);
+    ASSERT_EQ(pipe(has_gone), 0);
+    test_process = getpid();
+    lives_read = 0;
+    testing::crash_point_hook = &meet;
+    const pid_t child = fork();
+    if (child == 0) {
+        testing::crash_point_hook = nullptr;
+        (void)!write(has_gone[1], "g", 1);
+        for (;;) pause();
+    }
+    EXPECT_EQ(count(second), 2);
+    testing::crash_point_hook = nullptr;
+    EXPECT_EQ(count(second), 2);
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    EXPECT_EQ(count(second), 1);
+    for (const int fd : {go_on[0], go_on[1], has_gone[0], has_gone[1]}) close(fd);
+    for (char* at : {one, two}) EXPECT_TRUE(attachments.detach(reinterpret_cast<std::uintptr_t>(at)));
+    remove(first);
+    remove(second);
+}
+
 INSTANTIATE_TEST_SUITE_P(Points, SegmentCrash,
                          ::testing::Values("segment.record_filled", "segment.record_taken", "segment.counted", "segment.mapped",
                                            "segment.unmapped", "segment.maps_changed", "segment.record_freed",
-                                           "segment.child_life", "segment.child_counted", "segment.child_renewed", "segment.marked", "segment.deserted"));
+                                           "segment.life_read", "segment.child_life", "segment.child_counted", "segment.child_renewed", "segment.marked", "segment.deserted"));
 #endif
 
 }  // namespace
