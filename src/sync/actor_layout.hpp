@@ -5,7 +5,7 @@
 //   offset size field            written by                         read by
 //      0    4  life             its thread; the kernel at its death; a reaper
 //      4    4  word             its thread; who hands something over (futex)
-//      8    4  thread_id        its thread                          lock waiters
+//      8    4  thread_id        its thread                          tools
 //     12    4  process_id       its thread                          tools
 //     16    4  kind             its thread                          reapers
 //     20    4  slot             its thread; who hands over (1 + index, 0 none)

@@ -12,11 +12,24 @@ constexpr long kRecheckNs = 2'000'000;              // how soon an actor's death
 constexpr long kRecheckThreadNs = 10'000'000;       // a thread's death comes by itself; this is for the instants when its notice
                                                     // names what it is giving (queue protocol), and for damaged words
 
-// Whether the holder that `word` names is known to be dead, so that nobody will ever let go.
-bool holder_is_dead(std::uint32_t word, const ActorTable& actors, bool ask_the_kernel) {
-    if (word & FUTEX_OWNER_DIED) return true;
-    if (word & kHeldByActor) return actors.is_dead(word & kActorNumberMax);
-    const std::uint32_t holder = word & FUTEX_TID_MASK;
+// Whether nobody stands behind an actor's record: it is free, or of a thread that does not exist. No lock names such a one but by
+// damage (invariant actor.notice). It is marked as dead, so that it is not taken while a lock names it, and reaped in its time.
+bool declared_dead(Actor& actor) {
+    std::uint32_t life = actor.life.load_acquire();
+    const std::uint32_t thread = life & FUTEX_TID_MASK;
+    if (thread != 0 && platform::thread_exists(thread)) return false;
+    return actor.life.compare_exchange(life, FUTEX_WAITERS | FUTEX_OWNER_DIED);
+}
+
+// Whether the holder that `seen` in the word names is known to be dead, so that nobody will ever let go.
+bool holder_is_dead(const memory::ShmU32& word, std::uint32_t seen, const ActorTable& actors, bool ask_the_kernel) {
+    if (seen & FUTEX_OWNER_DIED) return true;
+    if (seen & kHeldByActor) {
+        const std::uint32_t number = seen & kActorNumberMax;
+        if (actors.is_dead(number)) return true;
+        return ask_the_kernel && word.load_acquire() == seen && declared_dead(actors.first[number]);
+    }
+    const std::uint32_t holder = seen & FUTEX_TID_MASK;
     if (holder == 0) return true;  // nothing but FUTEX_WAITERS: free, and somebody may sleep
     return ask_the_kernel && !platform::thread_exists(holder);
 }
@@ -45,14 +58,15 @@ platform::Outcome<Acquired> acquire_contended(memory::ShmU32& word, std::uint32_
     bool ask_the_kernel = false;
     for (int spins = 0;;) {
         std::uint32_t seen = word.load_acquire();
-        if (seen == 0 || holder_is_dead(seen, actors, ask_the_kernel)) {
+        if (seen == 0 || holder_is_dead(word, seen, actors, ask_the_kernel)) {
             const bool died = seen != 0 && seen != FUTEX_WAITERS;
             if (word.compare_exchange(seen, mine | (seen & FUTEX_WAITERS) | waiters))
                 return died && !MUSTER_MUTANT(death_unnoticed) ? Acquired::owner_died : Acquired::clean;
             continue;
         }
         const bool by_actor = (seen & kHeldByActor) != 0;
-        const std::uint32_t holder = by_actor ? actors.first[seen & kActorNumberMax].thread_id.load_relaxed() : seen & FUTEX_TID_MASK;
+        const std::uint32_t named = by_actor ? actors.first[seen & kActorNumberMax].life.load_relaxed() : seen;
+        const std::uint32_t holder = named & FUTEX_TID_MASK;
         if (holder == thread_id) return platform::Fault{EDEADLK, "a signal handler interrupted a critical section of the same thread"};
         if (spins < kSpins) {
             ++spins;

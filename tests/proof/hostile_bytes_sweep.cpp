@@ -78,6 +78,11 @@ private:
 };
 
 // Whether a lock word says now that it is in the hands of somebody who lives, as far as anyone can tell.
+bool is_living(std::uint32_t thread) {
+    char path[32];
+    std::snprintf(path, sizeof path, "/proc/%u", thread);
+    return thread != 0 && access(path, F_OK) == 0;
+}
 bool held_by_the_living(const Subject& subject) {
     for (const auto& [file, at] : subject.locks) {
         const auto word = subject.files[file]->get<std::uint32_t>(at);
@@ -86,11 +91,9 @@ bool held_by_the_living(const Subject& subject) {
             const std::uint32_t number = word & (kNoSuchThread - 1);
             if (subject.actors == 0 || number >= subject.actors) continue;
             const auto life = subject.files[file]->get<std::uint32_t>(subject.actors_at + number * 64ull);
-            if ((life & kOwnerDied) == 0) return true;
-        } else if ((word & (kNoSuchThread - 1)) != 0 && (word & 0x1fc0'0000) == 0) {
-            char path[32];
-            std::snprintf(path, sizeof path, "/proc/%u", word & (kNoSuchThread - 1));
-            if (access(path, F_OK) == 0) return true;
+            if ((life & kOwnerDied) == 0 && is_living(life & ~(kOwnerDied | kWaiters))) return true;
+        } else if ((word & 0x1fc0'0000) == 0 && is_living(word & (kNoSuchThread - 1))) {
+            return true;
         }
     }
     return false;

@@ -173,6 +173,23 @@ TEST(RobustLock, DeadActorsLockIsTakenOver) {
     EXPECT_EQ(shared->word.load_relaxed(), 0u);
 }
 
+// A lock that names an actor which nobody is, by damage: its record is free, or of a thread that there is not.
+TEST(RobustLock, NobodysActorsLockIsTakenOver) {
+    for (const std::uint32_t life : {0u, FUTEX_WAITERS, FUTEX_WAITERS | ((1u << 22) - 1)}) {
+        Shared<Guarded> shared;
+        const ActorTable actors{&shared->actor, 1};
+        shared->actor.life.store_release(life);
+        shared->word.store_release(kHeldByActor | 0);
+        Child taker([&] {
+            auto lock = ThreadLock::acquire(self(), shared->word, actors);
+            shared->outcome.store(!lock ? 1 : lock->owner_died() ? 2 : 3);
+        });
+        ASSERT_TRUE(taker.ends() && taker.exited()) << life;
+        EXPECT_EQ(shared->outcome.load(), 2u) << life;
+        EXPECT_TRUE(actors.is_dead(0)) << "it may be taken by somebody before it is reaped";
+    }
+}
+
 // Whatever stands in the word, it can be taken; what was not free, was a death.
 TEST(RobustLock, NonsenseIsTakenOver) {
     Shared<Guarded> shared;
