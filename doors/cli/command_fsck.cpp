@@ -109,7 +109,7 @@ void add_fsck(Registry& registry) {
                      "What follows from something else is made anew: a queue's lists and counts from its messages, lists of sleepers and\n"
                      "attachments from living processes, keys from the objects. Nothing that may hold data is removed. --salvage only reads,\n"
                      "also a file outside any domain. Ends with 0 if all is well, was mended or was saved, with 8 if damage is left.");
-    command->add_option("name", options->name, "Only this object: /jobs, sem:0x1234, shm:id=5 …; for --salvage also a path such as ./copy")->type_name("OBJECT");
+    command->add_option("name", options->name, "Only this object: /jobs, sem:0x1234, shm:id=5, sysv/msg-0 …; for --salvage also a path such as ./copy")->type_name("OBJECT");
     command->add_flag("--repair", options->repair, "Mend what can be mended");
     command->add_option("--salvage", options->salvage.out, "Write what can still be read there: a directory, a new file, - standard output")->type_name("OUT");
     command->add_option("--geometry", options->salvage.geometry, "Of a queue whose header is lost: its depth and message size")->type_name("MAXMSG,MSGSIZE");

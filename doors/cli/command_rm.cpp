@@ -29,7 +29,11 @@ std::vector<ObjectName> all_objects(const Domain& domain, const Options& options
         // A damaged queue may not tell what it is, but it lies where queues lie.
         const bool unknown_queue = object.kind == ObjectKind::unknown && object.path == domain.path() + "/mq" + object.name;
         const ObjectKind kind = unknown_queue ? ObjectKind::message_queue : object.kind;
-        if (wanted(kind)) {
+        if (kind == ObjectKind::unknown && std::any_of(kinds.begin(), kinds.end(), [&](ObjectKind each) {
+                return object.name.rfind(fmt::format("sysv/{}-", to_string(each)), 0) == 0;
+            })) {
+            names.push_back(parse_object_name(object.name));
+        } else if (wanted(kind)) {
             ObjectName name{kind, object.name, "", {}, {}};
             if (object.id >= 0)
                 name.id = object.id;
@@ -86,7 +90,8 @@ void add_rm(Registry& registry) {
                                      "  muster rm --force /may-not-exist\n"
                                      "  muster --domain test rm --all\n"
                                      "  muster rm --all --kind shm --kind posix-shm\n"
-                                     "Programs that have queues and memory open keep them; a semaphore set ends for everybody.");
+                                     "Programs that have queues and memory open keep them; a semaphore set ends for everybody. What damage has left\n"
+                                     "no object is named as `ls` does: muster rm sysv/msg-0.");
     command->add_option("name", options->names, "The objects: /jobs, sem:0x1234, shm:id=5 …")->type_name("OBJECT");
     command->add_flag("--force", options->force, "Be content if there is none");
     command->add_flag("--all", options->all, "Every queue of the domain, or every object of the kinds named");

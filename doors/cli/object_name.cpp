@@ -89,6 +89,11 @@ ObjectKind parse_kind(std::string_view option, std::string_view text) {
 ObjectName parse_object_name(std::string_view text) {
     ObjectName object;
     object.text = text;
+    if (text.substr(0, 5) == "sysv/") {
+        object.kind = ObjectKind::unknown;
+        object.name = text;
+        return object;
+    }
     const std::size_t colon = text.find(':');
     const std::string_view prefix = text.substr(0, colon == text.npos ? 0 : colon);
     const auto known = std::find_if(kKinds.begin(), kKinds.end(), [&](ObjectKind kind) { return prefix == to_string(kind); });
@@ -143,7 +148,7 @@ ObjectInfo Listing::find(const ObjectName& object) {
     }
     if (!all_) all_ = require(domain_.list(), Doing::inspecting, global_);
     const std::string shown =
-        object.kind == ObjectKind::message_queue ? object.name : fmt::format("{}:{}", to_string(object.kind), object.name);
+        object.kind == ObjectKind::message_queue || object.kind == ObjectKind::unknown ? object.name : fmt::format("{}:{}", to_string(object.kind), object.name);
     const auto found = std::find_if(all_->begin(), all_->end(), [&](const ObjectInfo& info) {
         return info.name == shown && info.kind != ObjectKind::poll_fifo;
     });

@@ -6,6 +6,7 @@
 //   shm:…  msg:…        segments and System V message queues likewise
 //   posix-shm:/cache    what shm_open("/cache") opens
 //   posix-sem:/lock     what sem_open("/lock") opens
+//   sysv/msg-0          a file that was a System V object before it was damaged, as `ls` and `fsck` name it
 #pragma once
 #include <optional>
 #include <string>
@@ -19,7 +20,7 @@ namespace muster::cli {
 struct ObjectName {
     ObjectKind kind = ObjectKind::message_queue;
     std::string text;                     // as it was typed
-    std::string name;                     // "/cache"; empty for System V objects
+    std::string name;                     // "/cache", "sysv/msg-0"; empty for System V objects
     std::optional<std::int32_t> key, id;  // one of them for System V objects
     bool is_system_v() const { return name.empty(); }
 };

@@ -166,6 +166,8 @@ int salvage_one(const SalvageRequest& request, Wreck wreck, bool directory, cons
 }
 
 bool is_path(const std::string& name) {
+    struct stat status {};
+    if (name.rfind("sysv/", 0) == 0 && ::stat(name.c_str(), &status) != 0) return false;  // of the domain
     if (name.find(':') != name.npos && name.find('/') > name.find(':')) return false;  // "sem:0x5", "posix-shm:/cache"
     return name.find('/') != 0 || name.find('/', 1) != name.npos;
 }

@@ -73,13 +73,13 @@ bool Checker::settle_identity(const SysvPlace& place, Subject& subject) {
     const auto file = open_file(place.path);
     memory::ObjectHeader header;
     if (!read_header(file, header)) {
-        tell(subject, "no object of a format that this version knows", subject.bytes, {false, false, "`muster rm` cannot name it; its file can be removed"});
+        tell(subject, "no object of a format that this version knows", subject.bytes, {false, false, "`muster rm " + subject.file + "` removes it"});
         return false;
     }
     constexpr std::uint64_t kMagics[] = {objects::kQueueMagic, objects::kSemaphoreSetMagic, objects::kSegmentMagic};
     const bool kind_known = header.magic == kMagics[static_cast<std::uint32_t>(place.kind)];
-    if (judged == Place::foreign && !kind_known) {
-        tell(subject, "no object of a format that this version knows", subject.bytes, {false, false, "--salvage may know better"});
+    if (judged == Place::foreign && !kind_known && header.removed.load_relaxed() != objects::kSysvLive) {  // relaxed: a private copy
+        tell(subject, "no object of a format that this version knows", subject.bytes, {false, false, "--salvage may read it still; `muster rm " + subject.file + "` removes it"});
         return false;
     }
     // It has its name, so it was complete.

@@ -74,6 +74,14 @@ Result<> Domain::remove(ObjectKind kind, std::int32_t identifier) const {
 Result<> Domain::remove(ObjectKind kind, std::string_view name) const {
     cpp::this_thread();
     if (kind == ObjectKind::message_queue) return MessageQueue::remove(*this, name);
+    if (kind == ObjectKind::unknown) {
+        for (const cpp::SysvPlace& place : cpp::sysv_places(implementation_->domain)) {
+            if (place.path != name) continue;
+            auto removed = cpp::system_v(*this).registry.discard_foreign(place.kind, place.index);
+            return removed ? ok() : make_error(removed.fault().errno_value, std::string(name), removed.fault().rule == nullptr ? "" : removed.fault().rule);
+        }
+        return Error(ENOENT, std::string(name), "");
+    }
     if (kind != ObjectKind::posix_shared_memory && kind != ObjectKind::posix_semaphore)
         return Error(EINVAL, std::string(to_string(kind)), "objects of this kind have no names");
     const auto path = posix_path(kind, name);

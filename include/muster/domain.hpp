@@ -145,6 +145,7 @@ public:
 
     // Removes one object: a System V object by its identifier; a message queue, POSIX shared memory or named semaphore by
     // its name, "/jobs". Who has it open keeps it, except that a semaphore set or typed queue ends for everybody.
+    // Of kind `unknown`: a file that damage has left no System V object, by the name that list() shows, "sysv/msg-0".
     // Errors: ENOENT; EPERM, EACCES not the owner; EINVAL no such kind of object; ENOTSUP this version cannot.
     Result<> remove(ObjectKind kind, std::int32_t identifier) const;
     Result<> remove(ObjectKind kind, std::string_view name) const;

@@ -2,6 +2,7 @@
 #include <sys/ipc.h>
 #include <sys/resource.h>
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include "memory/mapping.hpp"
@@ -323,7 +324,7 @@ bool SysvRegistry::clear_leftover(SysvKind kind, std::uint32_t index) {
     return unlink_index(kind, fd, index);
 }
 
-SysvRegistry::Place SysvRegistry::judge(const char* path) const {
+SysvRegistry::Place SysvRegistry::judge(const char* path, int* id) const {
     auto file = open_readable(path);
     if (!file) {
         const int wrong = file.fault().errno_value;
@@ -331,6 +332,7 @@ SysvRegistry::Place SysvRegistry::judge(const char* path) const {
     }
     ObjectHeader header;
     if (!read_header(file->fd(), header)) return Place::foreign;
+    if (id != nullptr) *id = sysv_id(header);
     const std::uint32_t state = header.removed.load_relaxed();  // relaxed: a private copy
     if (state == kSysvLive) return sysv_id(header) >= 0 ? Place::live : Place::foreign;
     if (state == kSysvRemoved) return Place::removed;
@@ -345,7 +347,9 @@ SysvRegistry::Place SysvRegistry::judge(const char* path) const {
 }
 
 SysvRegistry::Place SysvRegistry::judge_place(SysvKind kind, std::uint32_t index) const {
-    return judge(index_name(kind, index).text);
+    int id = -1;
+    const Place place = judge(index_name(kind, index).text, &id);
+    return place == Place::live && sysv_index(id) != index ? Place::foreign : place;
 }
 
 SysvRegistry::Place SysvRegistry::judge_key(const char* name, SysvKind& kind, std::uint32_t& key) const {
@@ -390,6 +394,28 @@ Outcome<> SysvRegistry::discard(SysvKind kind, int id) {
         if (!change_state(*page.get(), kSysvLive, kSysvRemoved)) return Fault{EINVAL};  // COMMIT
     }
     remove_names(kind, id, found->header.key.load_relaxed());
+    return platform::done();
+}
+
+Outcome<> SysvRegistry::discard_foreign(SysvKind kind, std::uint32_t index) {
+    const Place place = judge_place(kind, index);
+    if (place == Place::free) return Fault{ENOENT};
+    if (place == Place::closed) return Fault{EACCES, "its file may not be read"};
+    if (place != Place::foreign) return Fault{EINVAL, "an object is there: name it by its key or identifier"};
+    const Name name = index_name(kind, index);
+    if (auto file = open_name(name.text, O_RDWR); file) {
+        for_each_entry(domain_.directory(), "key", [&](const char* key) {
+            char path[300];
+            std::snprintf(path, sizeof path, "key/%s", key);
+            if (names_file(domain_, path, file->fd())) (void)domain_.remove(path);
+            return true;
+        });
+        if (!unlink_index(kind, file->fd(), index)) return Fault{EACCES, "its file may not be removed, or is another by now"};
+    } else if (auto removed = domain_.remove(name.text); !removed) {
+        return removed;
+    }
+    if (Hints* known = hints(kind)) free_index(kind, *known, index);
+    unmark(kind, index);
     return platform::done();
 }
 

@@ -147,6 +147,9 @@ public:
     // Removes an object that cannot be opened any more, its header alone being sound: mark and names, nobody's lock.
     // Errors: EINVAL there is none of that identifier; EPERM neither owner, creator nor root; EACCES.
     platform::Outcome<> discard(SysvKind kind, int id);
+    // Takes the names of a file away that stands at an index and is no object any more (Place::foreign), its key's too.
+    // Errors: ENOENT nothing is there; EINVAL an object is; EACCES, EPERM; EISDIR.
+    platform::Outcome<> discard_foreign(SysvKind kind, std::uint32_t index);
     // Only the key: the object lives on by its identifier (a segment after IPC_RMID). The caller has set header.key to 0 before,
     // its object's lock held; `key` is what stood there.
     void release_key(SysvKind kind, int id, std::uint32_t key);
@@ -190,7 +193,7 @@ private:
     bool unlink_index(SysvKind kind, int fd, std::uint32_t index);
     void unlink_key(SysvKind kind, int id, std::uint32_t key);
     bool key_is_linked(SysvKind kind, int fd, std::uint32_t key) const;
-    Place judge(const char* path) const;
+    Place judge(const char* path, int* id = nullptr) const;
     Hints* hints(SysvKind kind);
     Hints* map_hints(SysvKind kind);
     void free_index(SysvKind kind, Hints& hints, std::uint32_t index);

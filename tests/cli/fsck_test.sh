@@ -110,6 +110,30 @@ grep -q 'were cut short: 4096 of 10000 are left (5.8 KiB)' "$out" || complain "$
 expect 0 '4.0 KiB saved' -- muster fsck --salvage - shm:0x6
 expect 0 -- muster rm shm:0x6
 
+# What damage has left no object: named as `ls` names it, read, and taken away with its second file and its key.
+expect 0 -- muster mk msg 0x8
+expect 0 -- muster send msg:0x8 --type 4 vier
+lost=$(path_of msg:0x8)
+lost_name=sysv/${lost##*/}
+scribble() { head -c 256 /dev/zero | tr '\0' Z | dd of="$1" conv=notrunc status=none; }
+scribble "$lost"
+muster ls 2>/dev/null | grep -q "^$lost_name .*no object of a format" || complain 'not listed'
+expect 8 -- muster fsck "$lost_name"
+grep -q "^damaged: .*no object of a format.*muster rm $lost_name. removes it" "$out" || complain "$(cat "$out")"
+expect 0 '1 message' -- muster fsck --salvage - "$lost_name"
+grep -q '"vier"' "$out" || complain "$(cat "$out")"
+expect 0 -- muster rm "$lost_name"
+[ ! -e "$lost" ] && [ ! -e "$lost.data" ] && [ ! -e "$MUSTER_DOMAIN/key/msg-00000008" ] || complain 'something of it is left'
+expect 5 'No such file' -- muster rm "$lost_name"
+expect 5 'No such file' -- muster fsck "$lost_name"
+expect 1 'an object is there' -- muster rm "sysv/$(basename "$msg")"
+expect 0 -- muster fsck msg:0x7
+expect 0 -- muster mk msg 0x8
+scribble "$(path_of msg:0x8)"
+expect 0 -- muster rm --all --kind msg
+expect 0 -- muster fsck sem:0x5
+[ -z "$(ls "$MUSTER_DOMAIN/sysv" | grep '^msg-')" ] || complain 'a queue is left'
+
 # Between the objects: keys, limits, FIFOs, leftovers. A stranger's file is told, left, and no damage.
 rm "$MUSTER_DOMAIN"/key/sem-00000005
 expect 5 'no such semaphore set' -- muster stat sem:0x5
