@@ -14,6 +14,7 @@ struct Deaths {
     std::size_t died = 0;
     std::size_t elsewhere = 0;     // these went another way than the one learnt, and died where they came to
     std::size_t deep = 0;          // points left out: many rounds into a loop, one like another
+    std::size_t asleep = 0;        // deaths in the kernel, in the sleep of a call that sleeps
     std::size_t first_done = 0, last_undone = 0;
 };
 
@@ -38,7 +39,11 @@ inline std::vector<std::size_t> points_of(const Path& path, std::size_t at_most,
 
 inline Deaths die_everywhere(Operation& operation, std::size_t at_most, Random& random) {
     Deaths sum;
-    const auto help = [&] { operation.help(); };
+    bool sleeps = false;
+    const auto help = [&] {
+        sleeps = true;
+        operation.help();
+    };
     Path path;
     if (operation.prepare()) path = Path::learn([&] { operation.run(); }, help, [] { return false; });
     if (path.empty()) {
@@ -71,6 +76,15 @@ inline Deaths die_everywhere(Operation& operation, std::size_t at_most, Random& 
         if (!there) ++sum.elsewhere;
         if (there && found == Found::done) sum.first_done = std::min(sum.first_done, n);
         if (there && found == Found::undone) sum.last_undone = std::max(sum.last_undone, n);
+    }
+    for (int death = 0; sleeps && death < short_or_long(1, 20) && !testing::Test::HasFailure(); ++death) {
+        SCOPED_TRACE(operation.name() + " killed in its sleep");
+        if (!operation.prepare()) break;
+        Tracee victim([&] { operation.run(); });
+        if (!victim.ready() || !victim.run_till_asleep()) continue;
+        victim.kill();
+        operation.verify(operation.end_of_call());
+        ++sum.asleep;
     }
     return sum;
 }

@@ -22,8 +22,8 @@ protected:
         if (operation->one_commits() && sum.first_done < sum.instructions) {
             EXPECT_LT(sum.last_undone, sum.first_done);
         }
-        figure("every instruction", "%s: %zu instructions, %zu deaths (%zu on another way), %zu deep in loops left out, longest wait %.1f ms, %.1f s",
-               GetParam().c_str(), sum.instructions, sum.died, sum.elsewhere, sum.deep, longest.count(), taken.count());
+        figure("every instruction", "%s: %zu instructions, %zu deaths (%zu on another way) and %zu asleep, %zu deep in loops left out, longest wait %.1f ms, %.1f s",
+               GetParam().c_str(), sum.instructions, sum.died, sum.elsewhere, sum.asleep, sum.deep, longest.count(), taken.count());
     }
 };
 

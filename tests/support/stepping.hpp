@@ -81,6 +81,12 @@ public:
         ptrace(PTRACE_POKEUSER, child_.pid(), offsetof(user_regs_struct, rip), where);
         return true;
     }
+    // Lets it run until it sleeps. False: it ended.
+    bool run_till_asleep() {
+        ptrace(PTRACE_CONT, child_.pid(), nullptr, nullptr);
+        const bool looked = eventually([&] { return child_.ended() || child_.stopped() || child_.asleep(); });
+        return looked && child_.pid() > 0 && !child_.stopped();
+    }
     // Delivers a signal where it is and lets it run. How it then ends: its exit status, or the signal that kills it, negated.
     int end_after(int sig) {
         do {  // again when the library puts it off and sends it itself
