@@ -5,6 +5,7 @@
 #include <chrono>
 #include <string>
 #include "operations.hpp"
+#include "shared_view.hpp"
 #include "support/proof.hpp"
 
 namespace muster::test {
@@ -13,20 +14,21 @@ struct Deaths {
     std::size_t instructions = 0;  // of the call
     std::size_t died = 0;
     std::size_t elsewhere = 0;     // these went another way than the one learnt, and died where they came to
-    std::size_t deep = 0;          // points left out: many rounds into a loop, one like another
+    std::size_t fresh = 0;         // places before which something that others see has changed
+    std::size_t left_out = 0;      // points many rounds into a loop
     std::size_t asleep = 0;        // deaths in the kernel, in the sleep of a call that sleeps
     std::size_t first_done = 0, last_undone = 0;
 };
 
-// Where to kill. 0: at each instruction, and deep inside loops the more seldom the deeper. Else about `at_most` of them, evenly spread,
+// Where to kill. 0: at each instruction; deep inside loops at each one before which something that others see has changed, since between
+// two such places one death is like another (shared_view.hpp). Else about `at_most` of them, evenly spread,
 // and one deep inside a loop; where they begin is the seed's choice.
 inline std::vector<std::size_t> points_of(const Path& path, std::size_t at_most, Random& random) {
     std::vector<std::size_t> plain, deep, chosen;
     for (std::size_t n = 0; n <= path.size(); ++n) (path.deep(n) ? deep : plain).push_back(n);
     if (at_most == 0) {
         chosen = plain;
-        for (const std::size_t n : deep)
-            if (random.once_in(static_cast<unsigned>(path.steps_to(n) / Path::kFewSteps) * 4)) chosen.push_back(n);
+        std::copy_if(deep.begin(), deep.end(), std::back_inserter(chosen), [&](std::size_t n) { return path.fresh(n); });
     } else {
         const std::size_t stride = std::max<std::size_t>(1, plain.size() / at_most);
         for (std::size_t i = random.below(static_cast<unsigned>(stride)); i < plain.size(); i += stride) chosen.push_back(plain[i]);
@@ -45,7 +47,11 @@ inline Deaths die_everywhere(Operation& operation, std::size_t at_most, Random& 
         operation.help();
     };
     Path path;
-    if (operation.prepare()) path = Path::learn([&] { operation.run(); }, help, [] { return false; });
+    if (operation.prepare()) {
+        SharedView view(domain_path());
+        const auto changed = [&](pid_t pid, bool after_system_call) { return at_most != 0 || view.changed(pid, after_system_call); };
+        path = Path::learn([&] { operation.run(); }, help, [] { return false; }, changed);
+    }
     if (path.empty()) {
         ADD_FAILURE() << operation.name() << " cannot be stepped; no ptrace here?";
         return sum;
@@ -56,7 +62,9 @@ inline Deaths die_everywhere(Operation& operation, std::size_t at_most, Random& 
     sum.instructions = path.size();
     sum.first_done = path.size();
     const std::vector<std::size_t> points = points_of(path, at_most, random);
-    for (std::size_t n = 0; n <= path.size(); ++n) sum.deep += path.deep(n) && !std::binary_search(points.begin(), points.end(), n) ? 1 : 0;
+    for (std::size_t n = 0; n <= path.size(); ++n) sum.left_out += path.deep(n) && !std::binary_search(points.begin(), points.end(), n) ? 1 : 0;
+    for (std::size_t n = 0; n <= path.size(); ++n) sum.fresh += path.fresh(n) ? 1 : 0;
+    std::size_t undone_before = 0;  // behind a point at which the call was not done
     for (const std::size_t n : points) {
         if (testing::Test::HasFailure()) break;
         SCOPED_TRACE(operation.name() + " killed after instruction " + std::to_string(n) + " of " + std::to_string(path.size()));
@@ -74,6 +82,10 @@ inline Deaths die_everywhere(Operation& operation, std::size_t at_most, Random& 
         const Found found = operation.verify(operation.end_of_call());
         ++sum.died;
         if (!there) ++sum.elsewhere;
+        // The commit is something that others see, or what is left out was left out wrongly.
+        const bool turned = there && found == Found::done && undone_before == n;
+        if (turned && operation.one_commits() && !path.fresh(n)) ADD_FAILURE() << "the call was done with nothing to be seen";
+        undone_before = there && found == Found::undone ? n + 1 : 0;
         if (there && found == Found::done) sum.first_done = std::min(sum.first_done, n);
         if (there && found == Found::undone) sum.last_undone = std::max(sum.last_undone, n);
     }

@@ -16,14 +16,14 @@ protected:
         if (!operation->stuck()) operation->finish();
         const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
         const std::chrono::duration<double, std::milli> longest = operation->longest_wait();
-        std::printf("done from %zu, undone to %zu\n", sum.first_done, sum.last_undone);
+        std::printf("done from %zu, undone to %zu; others may see a difference at %zu places\n", sum.first_done, sum.last_undone, sum.fresh);
         if (HasFailure()) std::printf("to repeat: MUSTER_PROOF_SEED=%llu\n", static_cast<unsigned long long>(proof_seed()));
         EXPECT_LE(sum.elsewhere, operation->varies() ? sum.died - sum.died / 10 : sum.died / 10 + 3) << "the path varies too much for the proof";
         if (operation->one_commits() && sum.first_done < sum.instructions) {
             EXPECT_LT(sum.last_undone, sum.first_done);
         }
-        figure("every instruction", "%s: %zu instructions, %zu deaths (%zu on another way) and %zu asleep, %zu deep in loops left out, longest wait %.1f ms, %.1f s",
-               GetParam().c_str(), sum.instructions, sum.died, sum.elsewhere, sum.asleep, sum.deep, longest.count(), taken.count());
+        figure("every instruction", "%s: %zu instructions, %zu deaths (%zu on another way) and %zu asleep, %zu left out in loops, longest wait %.1f ms, %.1f s",
+               GetParam().c_str(), sum.instructions, sum.died, sum.elsewhere, sum.asleep, sum.left_out, longest.count(), taken.count());
     }
 };
 

@@ -77,6 +77,8 @@ const Mutant kMutants[] = {
      "SegmentTest.Counts*"},
     {"dead_stay_attached", "the attachments of the dead count", "unit_objects_segment_test",
      "SegmentTest.Counts*"},
+    {"forget_by_store", "who counts forgets a child that has gone over to its own life", "unit_objects_segment_test",
+     "SegmentTest.AChildThatGoesOver*"},
     {"live_before_named", "a System V object is live before its key leads to it", "unit_objects_sysv_registry_test",
      "*/SysvRegistryCrash.*"},
 };

@@ -30,7 +30,7 @@ TEST_P(RecoveryDeaths, AreRecoveredFrom) {
 
     Random random(proof_seed());
     const std::size_t places = std::min<std::size_t>(held.size(), short_or_long(earlier.size() > 2000 ? 1 : 2, 40));
-    std::size_t pairs = 0, second_deaths = 0, deep = 0, wholly = 0;
+    std::size_t pairs = 0, second_deaths = 0, left_out = 0, wholly = 0;
     for (std::size_t i = 0; i < places && !HasFailure(); ++i) {
         const std::size_t n = held[i * held.size() / places + random.below(static_cast<unsigned>(held.size() / places))];
         SCOPED_TRACE("the first killed after instruction " + std::to_string(n) + " of " + std::to_string(earlier.size()));
@@ -40,7 +40,7 @@ TEST_P(RecoveryDeaths, AreRecoveredFrom) {
         ++pairs;
         wholly += all ? 1 : 0;
         second_deaths += sum.died;
-        deep += sum.deep;
+        left_out += sum.left_out;
     }
     if (!operation->stuck()) operation->finish();
     if (HasFailure()) std::printf("to repeat: MUSTER_PROOF_SEED=%llu\n", static_cast<unsigned long long>(proof_seed()));
@@ -48,8 +48,8 @@ TEST_P(RecoveryDeaths, AreRecoveredFrom) {
     const std::chrono::duration<double, std::milli> longest = operation->longest_wait();
     figure("death during recovery",
            "%s: first deaths at %zu of %zu places where something was held, %zu deaths of the one who repairs (from %zu places at each of its "
-           "instructions), %zu deep in loops left out, longest wait of the third %.1f ms, %.1f s",
-           GetParam().c_str(), pairs, held.size(), second_deaths, wholly, deep, longest.count(), taken.count());
+           "instructions), %zu left out in loops, longest wait of the third %.1f ms, %.1f s",
+           GetParam().c_str(), pairs, held.size(), second_deaths, wholly, left_out, longest.count(), taken.count());
 }
 
 INSTANTIATE_TEST_SUITE_P(Operations, RecoveryDeaths, testing::ValuesIn(operations_after_a_death()),

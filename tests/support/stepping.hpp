@@ -61,6 +61,10 @@ public:
     bool at_end() const { return stopped_ && address() == reinterpret_cast<std::uintptr_t>(&muster_steps_end); }
     bool stopped() const { return stopped_; }
 
+    // Whether the next instruction is a system call.
+    bool at_system_call() const {
+        return (static_cast<unsigned long>(ptrace(PTRACE_PEEKTEXT, child_.pid(), address(), nullptr)) & 0xffff) == 0x050f;
+    }
     // One instruction. `asleep` is called when the process sleeps in it.
     template <class Asleep>
     bool step(Asleep asleep) {
@@ -143,20 +147,32 @@ public:
     // Whether `held` was so before instruction n.
     bool held(std::size_t n) const { return n < held_.size() && held_[n] != 0; }
 
-    // Steps a process through the whole of `body`. Empty if that cannot be.
+    // Whether others may have seen a difference between n - 1 instructions and n; true if nobody looked.
+    bool fresh(std::size_t n) const { return n >= fresh_.size() || fresh_[n] != 0; }
+
+    // Steps a process through the whole of `body`. Empty if that cannot be. `changed(pid, after_system_call)`: see fresh().
     template <class Body, class Asleep, class Held>
     static Path learn(Body body, Asleep asleep, Held held) {
+        return learn(body, asleep, held, [](pid_t, bool) { return true; });
+    }
+    template <class Body, class Asleep, class Held, class Changed>
+    static Path learn(Body body, Asleep asleep, Held held, Changed changed) {
         Path path;
         Tracee tracee(body);
         if (!tracee.ready()) return path;
+        bool fresh = true, after_system_call = false;
         while (tracee.stopped() && !tracee.at_end() && path.size() < 200'000) {
             const std::uintptr_t now = tracee.address();
+            fresh = changed(tracee.pid(), after_system_call) || fresh;
             if (path.empty() || path.at_.back() != now) {  // a repeating string instruction is one
                 const bool first = path.met_.insert(now).second;
                 path.before_.push_back(first || path.empty() ? path.size() : path.before_.back());
                 path.at_.push_back(now);
                 path.held_.push_back(held() ? 1 : 0);
+                path.fresh_.push_back(fresh ? 1 : 0);
+                fresh = false;
             }
+            after_system_call = tracee.at_system_call();
             tracee.step(asleep);
         }
         if (!tracee.at_end()) path = Path();
@@ -194,7 +210,7 @@ private:
     // The last instruction not behind n that is met there for the first time.
     std::size_t before(std::size_t n) const { return before_[std::min(n, size() - 1)]; }
     std::vector<std::uintptr_t> at_;
-    std::vector<char> held_;
+    std::vector<char> held_, fresh_;
     std::vector<std::size_t> before_;
     std::unordered_set<std::uintptr_t> met_;
 };
