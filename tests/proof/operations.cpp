@@ -146,7 +146,10 @@ bool Operation::prepare() {
     if (!prepare_state()) return false;
     if (!has_earlier_) return true;
     Tracee earlier([&] { victim_body(1); });
-    if (!earlier.ready()) return false;
+    if (!earlier.ready()) {
+        std::printf("the one who dies earlier does not come to the call\n");
+        return false;
+    }
     (void)earlier_path_.lead(earlier, earlier_at_, [] {});  // wherever it is then, it is inside
     earlier.kill();
     return true;

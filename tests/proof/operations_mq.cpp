@@ -155,7 +155,10 @@ private:
         sleepers_.clear();
         watcher_ = Child();
         for (long i = 0; i < s_.queued; ++i)
-            if (send(static_cast<std::uint64_t>(i), s_.length) != 0) return false;
+            if (const int wrong = send(static_cast<std::uint64_t>(i), s_.length); wrong != 0) {
+                std::printf("message %ld cannot be sent: errno %d; %ld are there\n%s\n", i, wrong, count(), state_of_queue().c_str());
+                return false;
+            }
         for (int i = 0; i < sleepers(); ++i) {
             Board::Sleeper& entry = board_->sleepers[i];
             entry.done = 0;
@@ -166,7 +169,10 @@ private:
                 entry.received = got;
                 entry.done = 1;
             });
-            if (!eventually([&] { return waiting() == i + 1 && sleepers_.back().asleep(); })) return false;
+            if (!eventually([&] { return waiting() == i + 1 && sleepers_.back().asleep(); })) {
+                std::printf("sleeper %d does not sleep: %d wait, errno %d\n%s\n", i, waiting(), entry.error.load(), state_of_queue().c_str());
+                return false;
+            }
         }
         return !s_.watched || watch();
     }

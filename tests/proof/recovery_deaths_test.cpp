@@ -4,6 +4,8 @@
 //
 // Places of the first death: the short form takes a few, the long one 40 for each pair of operations, and from each of them goes
 // through the second call with a stride that begins elsewhere each time; from one of them through every instruction of it.
+// MUSTER_PROOF_PLACE=N tries the first death after its instruction N alone.
+#include <cstdlib>
 #include "every_instruction.hpp"
 
 namespace muster::test {
@@ -27,6 +29,7 @@ TEST_P(RecoveryDeaths, AreRecoveredFrom) {
     for (std::size_t n = 0; n < earlier.size(); ++n)
         if (earlier.held(n) && !earlier.deep(n)) held.push_back(n);
     ASSERT_FALSE(held.empty());
+    if (const char* place = std::getenv("MUSTER_PROOF_PLACE"); place != nullptr) held = {std::strtoul(place, nullptr, 10)};
 
     Random random(proof_seed());
     const std::size_t places = std::min<std::size_t>(held.size(), short_or_long(earlier.size() > 2000 ? 1 : 2, 40));
@@ -37,6 +40,7 @@ TEST_P(RecoveryDeaths, AreRecoveredFrom) {
         operation->let_earlier_die_after(n);
         const bool all = long_form() && i == places / 2;
         const Deaths sum = die_everywhere(*operation, all ? 0 : short_or_long<std::size_t>(4, 10), random);
+        if (HasFailure()) std::printf("to repeat: MUSTER_PROOF_PLACE=%zu\n", n);
         ++pairs;
         wholly += all ? 1 : 0;
         second_deaths += sum.died;

@@ -8,6 +8,7 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -159,7 +160,10 @@ public:
     static Path learn(Body body, Asleep asleep, Held held, Changed changed) {
         Path path;
         Tracee tracee(body);
-        if (!tracee.ready()) return path;
+        if (!tracee.ready()) {
+            std::printf("the process to be stepped does not come to the call\n");
+            return path;
+        }
         bool fresh = true, after_system_call = false;
         while (tracee.stopped() && !tracee.at_end() && path.size() < 200'000) {
             const std::uintptr_t now = tracee.address();
@@ -175,7 +179,10 @@ public:
             after_system_call = tracee.at_system_call();
             tracee.step(asleep);
         }
-        if (!tracee.at_end()) path = Path();
+        if (!tracee.at_end()) {
+            std::printf("after %zu instructions the stepped process %s\n", path.size(), tracee.stopped() ? "still goes on" : "is not to be stopped: it ended, or sleeps");
+            path = Path();
+        }
         tracee.kill();
         return path;
     }
