@@ -142,6 +142,7 @@ public:
             oldest_free_ = open->next_free;
             if (oldest_free_ == nullptr) youngest_free_ = nullptr;
             --free_count_;
+            open->object.~Object();  // with what give_up_object had left of its addresses
         } else {
             if (chunk_left_ < sizeof(Open)) {
                 constexpr std::size_t kChunkBytes = 1 << 16;
@@ -208,7 +209,8 @@ private:
         }
     }
 
-    static constexpr unsigned kFreeKept = 64;
+    // So many objects have to be given up before a record is used again: far more than any thread can be late.
+    static constexpr unsigned kFreeKept = 4096;
     std::atomic<Open*> places_[objects::kSysvIndexes]{};
     PrivateLock lock_;
     Open* oldest_free_ = nullptr;

@@ -13,6 +13,14 @@ Mapping::~Mapping() {
     platform::unmap(start_, bytes_);
 }
 
+void Mapping::blank(std::uint64_t bytes) {
+    if (start_ == nullptr) return;
+    platform::unregister_shared_mapping(start_);
+    platform::map_zeroes_over(start_, bytes);
+    if (bytes < bytes_) platform::unmap(start_ + bytes, bytes_ - bytes);
+    bytes_ = bytes;
+}
+
 namespace {
 Outcome<std::byte*> map_file(int fd, std::uint64_t bytes, std::atomic<std::uint32_t>* damage) {
     const long start = platform::map_shared_sparse(fd, bytes);

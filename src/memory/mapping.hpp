@@ -35,6 +35,9 @@ public:
     // Maps a second file of the object, all `behind_bytes` of it, right behind the first: one range of addresses. Errors: ENOMEM.
     platform::Outcome<> append(int fd);
 
+    // Ends it, but keeps the first `bytes` of its addresses, zeroes from now on, until the destructor: for those who may still look there.
+    void blank(std::uint64_t bytes);
+
     std::byte* start() const { return start_; }
     std::uint64_t bytes() const { return bytes_; }  // both files
     ObjectHeader& header() const { return *reinterpret_cast<ObjectHeader*>(start_); }

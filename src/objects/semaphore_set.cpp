@@ -166,14 +166,8 @@ void SemaphoreSet::attach() {
     waiters_ = reinterpret_cast<SemaphoreWaiter*>(mapping_.start() + places.waiters);
 }
 
-void SemaphoreSet::blank() {
-    if (mapping_.start() == nullptr) return;
-    platform::unregister_shared_mapping(mapping_.start());
-    // Who comes late looks at the header and the semaphores' words (operate_quickly()), no further.
-    const std::uint64_t kept = to_page(logs_offset_);
-    platform::map_zeroes_over(mapping_.start(), kept);
-    if (kept < mapping_.bytes()) platform::unmap(mapping_.start() + kept, mapping_.bytes() - kept);
-}
+// Who comes late looks at the header and the semaphores' words (operate_quickly()), no further.
+void SemaphoreSet::blank() { mapping_.blank(to_page(logs_offset_)); }
 
 Outcome<> SemaphoreSet::usable() const {
     if (removed()) return kRemoved;

@@ -1,10 +1,12 @@
-// semget and semctl of the linked library: a set that was removed leaves next to no address space behind in the processes that used it.
+// semget and semctl of the linked library: a set that was removed leaves next to no address space and in the end no mapping behind in the processes that used it.
 #include <gtest/gtest.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <unistd.h>
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
+#include <iterator>
 #include "own_domain.hpp"
 
 namespace {
@@ -29,6 +31,26 @@ TEST(SemTest, RemovedSetsGiveTheirAddressesBack) {
         if (i == 0) before = addresses_bytes();
     }
     EXPECT_LT(addresses_bytes(), before + kSets * kEachMost);
+}
+
+std::size_t mappings() {
+    std::ifstream maps("/proc/self/maps");
+    return static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>(maps), {}, '\n'));
+}
+
+// The kernel gives a process 65530 mappings (vm.max_map_count) and no more, however long it lives.
+TEST(SemTest, MakingAndRemovingSetsNeedsNoMoreMappingsInTheEnd) {
+    const auto rounds = [](int sets) {
+        for (int i = 0; i < sets; ++i) {
+            const int set = semget(IPC_PRIVATE, 4, 0600);
+            if (set < 0 || semctl(set, 0, IPC_RMID) != 0) return false;
+        }
+        return true;
+    };
+    ASSERT_TRUE(rounds(5000));  // some thousand are left for threads that come late
+    const std::size_t before = mappings();
+    ASSERT_TRUE(rounds(3000));
+    EXPECT_LT(mappings(), before + 300);
 }
 
 }  // namespace
