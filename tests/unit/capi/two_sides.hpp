@@ -24,6 +24,9 @@ T opaque(T value) {
     return value;
 }
 
+// The kernel's queues are everybody's: tests that run at the same time have names of their own.
+inline const std::string own_suffix = "-" + std::to_string(getpid());
+
 // The calls of one side. A failure is -1 and errno.
 struct Side {
     bool is_kernel;
@@ -36,11 +39,12 @@ struct Side {
         return -1;
     }
 
-    // mq_open's name has its slash here.
+    // The kernel's call takes the name without its slash.
+    static std::string kernel_name(const char* name) { return name + 1 + own_suffix; }
     int open(const char* name, int flags, unsigned mode = 0, const mq_attr* attributes = nullptr) const {
-        return is_kernel ? static_cast<int>(raw(SYS_mq_open, name + 1, flags, mode, attributes)) : mq_open(name, flags, mode, attributes);
+        return is_kernel ? static_cast<int>(raw(SYS_mq_open, kernel_name(name).c_str(), flags, mode, attributes)) : mq_open(name, flags, mode, attributes);
     }
-    int unlink(const char* name) const { return is_kernel ? static_cast<int>(raw(SYS_mq_unlink, name + 1)) : mq_unlink(name); }
+    int unlink(const char* name) const { return is_kernel ? static_cast<int>(raw(SYS_mq_unlink, kernel_name(name).c_str())) : mq_unlink(name); }
     int send(int queue, const void* text, size_t length, unsigned priority = 0) const {
         return is_kernel ? static_cast<int>(raw(SYS_mq_timedsend, queue, text, length, priority, nullptr))
                          : mq_send(queue, static_cast<const char*>(text), length, priority);
