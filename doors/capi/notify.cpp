@@ -56,8 +56,8 @@ Outcome<> begin_notification(platform::ThreadState& thread, int descriptor, Open
     // Signals to another user's process need that process's help; so do functions.
     const bool shared = (queue.queue.permission().mode & 0077) != 0;
     const bool by_word = event.sigev_notify == SIGEV_THREAD || (event.sigev_notify == SIGEV_SIGNAL && event.sigev_signo != 0 && shared);
-    const std::uint32_t word = __atomic_load_n(queue.queue.notify_word(), __ATOMIC_ACQUIRE);
-    objects::NotifyRequest request{event.sigev_notify, event.sigev_signo, reinterpret_cast<std::uint64_t>(event.sigev_value.sival_ptr), by_word};
+    std::uint32_t word = 0;
+    objects::NotifyRequest request{event.sigev_notify, event.sigev_signo, reinterpret_cast<std::uint64_t>(event.sigev_value.sival_ptr), by_word, &word};
     const std::uint32_t mark = registrations.fetch_add(1) + 1;
 
     // The lock first: a registration without one would not stand for a moment.

@@ -87,6 +87,7 @@ struct NotifyRequest {
     int signal;
     std::uint64_t value;
     bool by_word;  // wake the helper thread that watches the word instead of sending a signal
+    std::uint32_t* word = nullptr;  // where the word goes, as it is at registration: an earlier one's end is none of its helper's
 };
 
 class Queue {

@@ -94,6 +94,10 @@ platform::Outcome<> Acting::lock_both() {
         unlock_both();
         return usable;
     }
+    // Somebody dead left them uncounted, and whoever falls asleep now would leave pollers to sleep, too.
+    QueueShared& shared = queue_.header_->shared;
+    if (__builtin_expect((shared.flags.load_relaxed() & kQueuePolled) != 0, 0) && shared.tokens.load_relaxed() == ~0u)
+        queue_.set_tokens(queue_.tokens_for(queue_.messages_now()));
     return platform::done();
 }
 

@@ -48,6 +48,7 @@ Outcome<> Queue::set_notify(platform::ThreadState& thread, int fd, const NotifyR
         result = Fault{error, "the registration's record lock cannot be taken"};
     } else {
         s.notify_kind.store_release(0);
+        if (request.word != nullptr) *request.word = s.notify_word.load_relaxed();
         s.notify_pid.store_relaxed(platform::process_id());
         s.notify_signal.store_relaxed(static_cast<std::uint32_t>(request.signal));
         s.notify_value.store_relaxed(request.value);

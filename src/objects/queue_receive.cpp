@@ -400,12 +400,14 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
             auto best = choose(to);
             if (!best) return leave(damaged(best.fault().rule));
             const bool tell_pollers = (header_->shared.flags.load_relaxed() & kQueuePolled) != 0;
+            // Pollers for space are told before the commit and cannot look before we let go of the locks.
+            const auto tell_of_room = [&] {
+                if (tell_pollers && header_->shared.tokens.load_relaxed() > 1 && messages_now() <= messages_max_) set_tokens(1);
+            };
             if (best->slot != Choice::kNone) {
                 const std::uint32_t number = best->slot;
                 ReceivedMessage received{};
                 const bool waiting_sender = header_->receive.first_sender.load_relaxed() != 0;
-                // Pollers for space are told before the commit and cannot look before we let go of the locks.
-                if (tell_pollers && !waiting_sender && header_->shared.tokens.load_relaxed() > 1) set_tokens(1);
                 if (kTyped || slot(number).length.load_relaxed() <= kCopyUnderLockMax) {
                     auto taken = copy_out(thread, *best, to, received);
                     if (taken) {
@@ -413,6 +415,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                         if constexpr (kTyped) header_->receive.received_s.store_relaxed(platform::realtime_s());
                         if (kTyped && waiting_sender) promote_typed(1, slot(number).length.load_relaxed());
                         else if (waiting_sender) promote_senders();
+                        tell_of_room();
                         take_out<kTyped>(*best);
                     }
                     if (tell_pollers) {
@@ -421,7 +424,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                     }
                     me.unlock_both();
                     if (!taken) return taken.fault();
-                    if (auto good = usable(); !good) return good.fault();
+                    if (mapping_damaged_.load(std::memory_order_relaxed) != 0) return usable().fault();  // not: removed since
                     me.end();  // a thread has one death notice: while another record is begun, none would tell of this one
                     trim_if_idle(thread, fd);
                     return received;
@@ -429,6 +432,7 @@ Outcome<ReceivedMessage> Queue::receive_slow(platform::ThreadState& thread, int 
                 header_->receive.last_pid.store_relaxed(platform::process_id_of(thread));
                 // A long message: ours from here on, copied outside the locks, and back in its place if we die.
                 if (header_->receive.first_sender.load_relaxed() != 0) promote_senders();
+                tell_of_room();
                 me.record().slot.store_release(number + 1);
                 MUSTER_CRASH_POINT("queue.receive.long_claimed");
                 slot(number).state.store_release(slot_word(SlotState::taken, me.number() + 1));

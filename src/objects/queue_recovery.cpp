@@ -260,6 +260,7 @@ void Queue::put_back(int fd, std::uint32_t number) {
     if (s.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
     if (!inbox_has_room()) (void)drain();
     begin_filling(number, typed_);
+    if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0 && messages_now() == 0) set_tokens(1);  // before the commit
     commit_to_inbox(number, true, typed_);
     if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0) set_tokens(tokens_for(messages_now()));
 }

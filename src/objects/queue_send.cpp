@@ -255,6 +255,8 @@ void Queue::wake_given(platform::ThreadState& thread, int fd, std::uint32_t cand
 // was empty. While somebody is registered both locks are held here.
 __attribute__((always_inline)) inline void Queue::deliver(int fd, std::uint32_t number) {
     if (header_->send.first_receiver.load_relaxed() != 0 && hand_over(number)) return;
+    // Pollers are told before the commit and cannot look before we let go of the locks.
+    if ((header_->shared.flags.load_relaxed() & kQueuePolled) != 0 && messages_now() == 0) set_tokens(1);
     if (__builtin_expect(header_->send.notify_kind.load_relaxed() != 0, 0) && messages_now() == 0) fire_notify(fd);
     commit_to_inbox(number, false, typed_);
 }
@@ -267,7 +269,7 @@ __attribute__((always_inline)) inline Queue::Quick Queue::send_quick(platform::T
         return Quick::failed;
     }
     if (__builtin_expect(lock->owner_died(), 0)) recover_send();
-    if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::slow;
+    if (__builtin_expect(header_->shared.flags.load_relaxed() != 0, 0)) return Quick::none;
     if (__builtin_expect(!has_room_as<kTyped>(length), 0)) {
         if (!receivers_have_settled()) return Quick::none;
         if (!has_room_as<kTyped>(length)) return Quick::slow;
@@ -359,7 +361,7 @@ Outcome<> Queue::send_as(platform::ThreadState& thread, int fd, const void* mess
             case Quick::refill:
                 if (auto helped = help_refill(thread); !helped) return helped;
                 continue;
-            case Quick::none:  // some receiver is to be told E2BIG, or is at work: with both locks
+            case Quick::none:  // somebody polls, is registered, is to be told E2BIG, or is at work: with both locks
                 return send_slow(thread, fd, message, length, priority, patience, interruptions);
             case Quick::slow: break;
         }
@@ -445,15 +447,12 @@ Outcome<> Queue::send_slow(platform::ThreadState& thread, int fd, const void* me
                 inbox_has_room();  // notes what drain() did
                 const bool tell_pollers = (header_->shared.flags.load_relaxed() & kQueuePolled) != 0;
                 const std::uint64_t before = messages_now();
-                const bool to_sleeper = s.first_receiver.load_relaxed() != 0;
                 const std::uint64_t sequence = s.sequence.load_relaxed() + 1;
                 s.sequence.store_relaxed(sequence);
                 slot(number).sequence.store_relaxed(sequence);
                 begin_filling(number, typed_);
                 if (typed_) s.sent_s.store_relaxed(platform::realtime_s());
                 s.last_pid.store_relaxed(platform::process_id_of(thread));
-                // Pollers are told before the commit and cannot look before we let go of the locks.
-                if (tell_pollers && !to_sleeper && before == 0) set_tokens(1);
                 MUSTER_CRASH_POINT("queue.send.slow_filled");
                 deliver(fd, number);
                 me.record().slot.store_release(0);

@@ -270,8 +270,10 @@ SemaphoreSleep::End SemaphoreSleep::sleep(platform::DeadlineNs deadline_ns) {
             case ActorState::waiting:
                 if (!chosen) {
                     // Something happened to those we watch: look again, as if we had just come.
-                    if (auto locked = me.lock(); !locked) return End::removed;
-                    if (state_of(mine.word.load_acquire()) == ActorState::waiting) {
+                    auto locked = me.lock();
+                    const ActorState now = state_of(mine.word.load_acquire());
+                    if (!locked && now != ActorState::done) return End::removed;
+                    if (locked && now == ActorState::waiting) {
                         bool dying = false;
                         set.settle_dead(ops, count, lives, set.waiter(me.number()).record.load_relaxed(), dying);
                         choose_lives();

@@ -22,7 +22,7 @@ struct Book {
         o.returned = returned;
         o.call = call;
         o.error = error;
-        o.size = 8;
+        o.size = call == Call::receive || call == Call::copy ? kPriorityBytes : 8;
         history.add(o);
         return history.operations.back();
     }
@@ -37,6 +37,21 @@ struct Book {
         o.result[1] = priority;
         o.result[2] = 8;
         o.selector = 0;
+    }
+    // One after the other, by one process.
+    Operation& then(Call call, int number, int kind, int bytes, int error = 0) {
+        const std::uint64_t now = history.end();
+        Operation& o = note(1, now, now + 1, call, error);
+        if (call == Call::send) {
+            o.number = number;
+            o.selector = kind;
+            o.size = bytes;
+        } else {
+            o.result[0] = number;
+            o.result[1] = kind;
+            o.result[2] = bytes;
+        }
+        return o;
     }
     void semop(int process, std::uint64_t invoked, std::uint64_t returned, SemaphoreStep step, int error = 0) {
         Operation& o = note(process, invoked, returned, Call::operate, error);
@@ -158,6 +173,97 @@ TEST(OrderCases, FullOfAMessageThatIsBeingTaken) {
     book.send(1, 4, 5, 2, 1);
     book.send(1, 6, 7, 3, 0, EAGAIN);  // and had not made room yet
     EXPECT_FALSE(book.accepted(Ends::any_time));
+}
+
+TEST(OrderCases, MessagesWithoutBytes) {
+    for (const Object object : {Object::priority_queue, Object::typed_queue}) {
+        Book book(object);
+        book.then(Call::send, 1, 1, 0);
+        book.then(Call::send, 2, 1, 0);
+        book.then(Call::send, 3, 1, 0, EAGAIN);  // in a typed queue, too, the messages count beside the bytes
+        book.then(Call::receive, 0, 1, 0);
+        EXPECT_TRUE(book.accepted());
+        Book lost = book;
+        lost.then(Call::receive, 0, 0, 0, object == Object::typed_queue ? ENOMSG : EAGAIN);
+        EXPECT_FALSE(lost.accepted());
+        Book filled = book;
+        filled.then(Call::receive, 2, 1, 4);
+        EXPECT_FALSE(filled.accepted());
+        book.then(Call::receive, 0, 1, 0);
+        EXPECT_TRUE(book.accepted());
+        book.then(Call::receive, 0, 1, 0);
+        EXPECT_FALSE(book.accepted());
+    }
+}
+
+TEST(OrderCases, CutMessagesAreGoneWhole) {
+    Book book(Object::typed_queue, 8);
+    book.then(Call::send, 1, 1, 8);
+    book.then(Call::receive, 0, 0, 0, E2BIG).size = 4;
+    book.then(Call::copy, 0, 0, 0, E2BIG).size = 4;
+    const Book uncut = book;
+    Operation& cut = book.then(Call::receive, 1, 1, 4);
+    cut.size = 4;
+    EXPECT_FALSE(book.accepted());  // without being asked for
+    cut.truncate = true;
+    book.then(Call::count, 0, 0, 0);
+    book.then(Call::receive, 0, 0, 0, ENOMSG);
+    EXPECT_TRUE(book.accepted());
+    for (const int bytes : {0, 8}) {
+        Book other = uncut;
+        Operation& wrong = other.then(Call::receive, bytes == 0 ? 0 : 1, 1, bytes);
+        wrong.size = 4;
+        wrong.truncate = true;
+        EXPECT_FALSE(other.accepted()) << bytes;
+    }
+    Book bytes = uncut;  // of a message cut to nothing only the type is told
+    Operation& nothing = bytes.then(Call::receive, 0, 1, 0);
+    nothing.size = 0;
+    nothing.truncate = true;
+    EXPECT_TRUE(bytes.accepted());
+    bytes.then(Call::count, 0, 0, 0).result[1] = 8;  // its room is free
+    EXPECT_FALSE(bytes.accepted());
+}
+
+TEST(OrderCases, CopiesStay) {
+    Book book(Object::typed_queue, 12);
+    book.then(Call::send, 1, 2, 8);
+    book.then(Call::send, 2, 1, 4);
+    book.then(Call::copy, 2, 1, 4).selector = 1;
+    book.then(Call::copy, 1, 2, 8);
+    book.then(Call::copy, 0, 0, 0, ENOMSG).selector = 2;
+    Operation& cut = book.then(Call::copy, 0, 0, 0, EINVAL);
+    cut.size = 4;
+    cut.truncate = true;
+    const Book before = book;
+    book.then(Call::receive, 1, 2, 8);
+    book.then(Call::copy, 2, 1, 4);
+    EXPECT_TRUE(book.accepted());
+    book.then(Call::copy, 1, 2, 8);  // not there any more
+    EXPECT_FALSE(book.accepted());
+    Book taken = before;
+    taken.then(Call::receive, 2, 1, 4);  // as if the first had been taken by its copy
+    EXPECT_FALSE(taken.accepted());
+    Book beside = before;  // called before the send of what it shows, returned after it
+    beside.history.operations[2].invoked = 1;
+    EXPECT_TRUE(beside.accepted());
+    beside.history.operations[2].returned = 2;
+    EXPECT_FALSE(beside.accepted());
+}
+
+TEST(OrderCases, LengthsAreJudgedBeforeTheQueue) {
+    Book book(Object::priority_queue, 1);
+    book.then(Call::receive, 0, 0, 0, EMSGSIZE).size = kPriorityBytes - 1;
+    book.then(Call::send, 1, 0, kPriorityBytes);
+    book.then(Call::send, 2, 0, kPriorityBytes + 1, EMSGSIZE);
+    EXPECT_TRUE(book.accepted());
+    for (const int error : {0, EAGAIN}) {
+        Book other = book;
+        other.history.operations.back().error = error;
+        EXPECT_FALSE(other.accepted()) << error;
+    }
+    book.history.operations.front().error = EAGAIN;
+    EXPECT_FALSE(book.accepted());
 }
 
 TEST(OrderCases, ADeathGivesBackOnce) {

@@ -23,14 +23,15 @@ std::string call_of_queue(Object object, const Operation& o) {
     const char* kind = object == Object::priority_queue ? "priority" : "type";
     const char* manner = o.waits ? "" : ", no wait";
     if (o.call == Call::send) {
-        append(text, "send(message %d, %s %d", o.number, kind, o.selector);
-        if (object == Object::typed_queue) append(text, ", %d bytes", o.size);
-        append(text, "%s)", manner);
-    } else if (o.call == Call::receive) {
-        if (object == Object::priority_queue)
-            append(text, "receive(%s)", o.waits ? "" : "no wait");
+        append(text, "send(message %d, %s %d, %d bytes%s)", o.number, kind, o.selector, o.size, manner);
+    } else if (o.call == Call::receive || o.call == Call::copy) {
+        const char* cut = o.truncate ? ", may be cut" : "";
+        if (o.call == Call::copy)
+            append(text, "copy(index %d, room %d%s)", o.selector, o.size, cut);
+        else if (object == Object::priority_queue)
+            append(text, "receive(room %d%s)", o.size, manner);
         else
-            append(text, "receive(%s%d, room %d%s)", o.except ? "all but " : "", o.selector, o.size, manner);
+            append(text, "receive(%s%d, room %d%s%s)", o.except ? "all but " : "", o.selector, o.size, cut, manner);
         if (!o.pending() && o.error == 0)
             append(text, " = message %d, %s %d, %d bytes", o.result[0], kind, o.result[1], o.result[2]);
     } else {
@@ -67,9 +68,9 @@ std::string call_of_semaphores(const Operation& o) {
 }
 
 const char* name_of(Call call) {
-    static const char* const names[] = {"send",    "receive",  "count",  "semop",  "set",    "set_all",        "get",
-                                        "get_all", "attach",   "detach", "remove", "create", "open or create", "open",
-                                        "death",   "give back"};
+    static const char* const names[] = {"send", "receive", "copy",     "count",  "semop",  "set",    "set_all",
+                                        "get",  "get_all", "attach",   "detach", "remove", "create", "open or create",
+                                        "open", "death",   "give back"};
     return names[static_cast<int>(call)];
 }
 

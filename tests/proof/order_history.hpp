@@ -33,6 +33,7 @@ enum class Call : std::int32_t {
     // queues
     send,
     receive,
+    copy,   // MSG_COPY: by index, and it stays
     count,  // also of a segment: how often it is attached
     // semaphore sets
     operate,
@@ -55,8 +56,9 @@ enum class Call : std::int32_t {
 };
 
 inline constexpr int kMostSemaphores = 3;
-inline constexpr int kMostSteps = 3;  // of one semop
-inline constexpr int kDrainer = 90;   // the process that helps sleepers and drains; larger ones are made up by mutations
+inline constexpr int kMostSteps = 3;       // of one semop
+inline constexpr int kPriorityBytes = 16;  // mq_msgsize; room for every message of a typed queue too
+inline constexpr int kDrainer = 90;        // the process that helps sleepers and drains; larger ones are made up by mutations
 
 struct SemaphoreStep {
     std::int32_t number = 0, amount = 0;
@@ -69,13 +71,15 @@ struct Operation {
     Call call = Call::death;
     bool waits = false;         // may sleep, rather than fail
     bool except = false;        // MSG_EXCEPT
+    bool truncate = false;      // MSG_NOERROR
     std::int32_t number = 0;    // the message sent; the semaphore; the identity created, or to be removed
-    std::int32_t selector = 0;  // priority or type sent; type asked for; the value to be set
+    std::int32_t selector = 0;  // priority or type sent; type or index asked for; the value to be set
     std::int32_t size = 0;      // bytes sent, or room for them
     SemaphoreStep steps[kMostSteps];
     std::int32_t step_count = 0;
     std::int32_t pause = 0;  // what the process does before the call: see rest()
-    // What came of it: errno or 0, and the message's number, priority or type, and bytes; counts; values; the identity opened.
+    // What came of it: errno or 0, and the message's number (0 where no byte of it came), priority or type, and bytes; counts;
+    // values; the identity opened.
     std::int32_t error = 0;
     std::int32_t result[kMostSemaphores] = {};
 

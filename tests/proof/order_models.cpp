@@ -7,7 +7,6 @@
 namespace muster::test::order {
 namespace {
 
-
 std::int16_t small(int number) {
     return static_cast<std::int16_t>(number);
 }
@@ -44,6 +43,27 @@ int QueueModel::chosen(const State& state, const Operation& receive) const {
     return best;
 }
 
+// SOURCE mq_send(3), mq_receive(3): EMSGSIZE, whatever the queue holds and whether or not the call would wait.
+bool QueueModel::too_long(const Operation& o) const {
+    if (typed()) return false;
+    return (o.call == Call::send && o.size > kPriorityBytes) || (o.call == Call::receive && o.size < kPriorityBytes);
+}
+
+// Whether the message is what the call gave: whole, or its beginning as far as there was room.
+bool QueueModel::came_as(const Message& message, const Operation& receive) {
+    const int bytes = receive.truncate ? std::min<int>(message.size, receive.size) : message.size;
+    return bytes <= receive.size && receive.result[2] == bytes && receive.result[1] == message.kind &&
+           receive.result[0] == (bytes > 0 ? message.number : 0);
+}
+
+// SOURCE msgop(2), MSG_COPY, and copy_msg() of the kernel, which cuts no copy: EINVAL.
+bool QueueModel::copied(const State& state, const Operation& o) {
+    if (o.selector < 0 || o.selector >= state.count) return o.error == ENOMSG;
+    const Message& message = state.messages[o.selector];
+    if (message.size > o.size) return o.error == (o.truncate ? EINVAL : E2BIG);
+    return o.error == 0 && came_as(message, o);
+}
+
 QueueModel::QueueModel(const History& history) : setup_(history.setup) {
     for (const Operation& o : history.operations) gives_back_ = gives_back_ || o.call == Call::give_back;
 }
@@ -74,6 +94,9 @@ bool QueueModel::returned(State& state, const Operation& o) const {
         const int count = gives_back_ && !typed() ? std::min<int>(state.count, setup_.capacity) : state.count;
         return o.error == 0 && o.result[0] == count && o.result[1] == (typed() ? state.bytes : 0);
     }
+    if (too_long(o)) return o.error == EMSGSIZE;
+    // SOURCE msgop(2): a kernel may have been built without.
+    if (o.call == Call::copy) return copied(state, o) || (setup_.kernel && o.error == ENOSYS);
     if (o.call == Call::send) {
         if (o.error == EAGAIN) return !o.waits && full(state, o);
         return o.error == 0 && unfinished(state, o);
@@ -82,13 +105,13 @@ bool QueueModel::returned(State& state, const Operation& o) const {
     if (o.error == (typed() ? ENOMSG : EAGAIN)) return !o.waits && index < 0;
     if (index < 0) return false;
     const Message& message = state.messages[index];
-    if (o.error == E2BIG) return typed() && message.size > o.size;
-    if (o.error != 0 || message.number != o.result[0] || message.kind != o.result[1] || message.size != o.result[2]) return false;
-    return unfinished(state, o);
+    if (o.error == E2BIG) return typed() && !o.truncate && message.size > o.size;
+    return o.error == 0 && came_as(message, o) && unfinished(state, o);
 }
 
 bool QueueModel::unfinished(State& state, const Operation& o) const {
     if (o.call == Call::give_back) return give_back(state, o.process);
+    if (too_long(o)) return false;
     if (o.call == Call::send) {
         if (full(state, o) || state.count >= kMostMessages) return false;
         if (gives_back_) ++state.sent;
@@ -97,7 +120,7 @@ bool QueueModel::unfinished(State& state, const Operation& o) const {
     }
     if (o.call != Call::receive) return false;  // nothing is changed by it: whether it happened is all one
     const int index = chosen(state, o);
-    if (index < 0 || (typed() && state.messages[index].size > o.size)) return false;
+    if (index < 0 || (!o.truncate && state.messages[index].size > o.size)) return false;
     if (gives_back_ && o.pending()) {
         Held* const free = std::find_if(state.held, state.held + kMostHeld, [](const Held& held) { return held.process == 0; });
         if (free == state.held + kMostHeld) return false;

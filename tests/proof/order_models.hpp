@@ -49,6 +49,9 @@ private:
     bool typed() const { return setup_.object == Object::typed_queue; }
     bool full(const State& state, const Operation& send) const;
     int chosen(const State& state, const Operation& receive) const;
+    bool too_long(const Operation& o) const;
+    static bool came_as(const Message& message, const Operation& receive);
+    static bool copied(const State& state, const Operation& o);
     void put(State& state, const Message& message) const;
     static void take(State& state, int index);
     bool give_back(State& state, int process) const;

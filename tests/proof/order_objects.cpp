@@ -14,7 +14,6 @@
 namespace muster::test::order {
 namespace {
 
-constexpr std::size_t kPriorityBytes = 16;
 constexpr std::size_t kMostBytes = 64;
 
 template <class Function>
@@ -26,7 +25,9 @@ void find(void* library, const char* name, Function& function) {
 void fill(char* bytes, std::size_t size, std::int32_t number) {
     for (std::size_t at = 0; at + sizeof number <= size; at += sizeof number) std::memcpy(bytes + at, &number, sizeof number);
 }
+// 0 of a message without bytes; -1 if they do not agree.
 std::int32_t number_in(const char* bytes, std::size_t size) {
+    if (size == 0) return 0;
     std::int32_t number = -1;
     if (size >= sizeof number) std::memcpy(&number, bytes, sizeof number);
     for (std::size_t at = 0; at + sizeof number <= size; at += sizeof number)
@@ -114,7 +115,7 @@ void Hands::perform(Operation& o) {
 }
 
 void Hands::call_queue(Operation& o) {
-    char bytes[kPriorityBytes];
+    char bytes[kMostBytes];
     const mqd_t queue = o.waits ? waiting_ : hasty_;
     if (o.call == Call::send) {
         fill(bytes, static_cast<std::size_t>(o.size), o.number);
@@ -122,7 +123,7 @@ void Hands::call_queue(Operation& o) {
             calls_.mq_send(queue, bytes, static_cast<std::size_t>(o.size), static_cast<unsigned>(o.selector)) == 0 ? 0 : errno;
     } else if (o.call == Call::receive) {
         unsigned priority = 0;
-        const ssize_t size = calls_.mq_receive(queue, bytes, sizeof bytes, &priority);
+        const ssize_t size = calls_.mq_receive(queue, bytes, static_cast<std::size_t>(o.size), &priority);
         o.error = size >= 0 ? 0 : errno;
         if (size < 0) return;
         o.result[0] = number_in(bytes, static_cast<std::size_t>(size));
@@ -146,8 +147,9 @@ void Hands::call_typed(Operation& o) {
         message.type = o.selector;
         fill(message.bytes, size, o.number);
         o.error = calls_.msgsnd(target_.identifier, &message, size, flags) == 0 ? 0 : errno;
-    } else if (o.call == Call::receive) {
-        const ssize_t got = calls_.msgrcv(target_.identifier, &message, size, o.selector, flags | (o.except ? MSG_EXCEPT : 0));
+    } else if (o.call == Call::receive || o.call == Call::copy) {
+        const int how = (o.except ? MSG_EXCEPT : 0) | (o.truncate ? MSG_NOERROR : 0) | (o.call == Call::copy ? MSG_COPY : 0);
+        const ssize_t got = calls_.msgrcv(target_.identifier, &message, size, o.selector, flags | how);
         o.error = got >= 0 ? 0 : errno;
         if (got < 0) return;
         o.result[0] = number_in(message.bytes, static_cast<std::size_t>(got));
@@ -285,7 +287,9 @@ bool Maker::make(Random& random) {
             target_.identifier = calls_.msgget(IPC_PRIVATE, 0600);
             msqid_ds about{};
             if (calls_.msgctl(target_.identifier, IPC_STAT, &about) != 0) return false;
-            about.msg_qbytes = static_cast<msglen_t>(target_.setup.capacity = 12 + static_cast<int>(random.below(29)));
+            // So small now and then that messages without bytes fill it.
+            target_.setup.capacity = static_cast<int>(random.once_in(4) ? 4 + random.below(3) : 12 + random.below(29));
+            about.msg_qbytes = static_cast<msglen_t>(target_.setup.capacity);
             return calls_.msgctl(target_.identifier, IPC_SET, &about) == 0;
         }
         case Object::semaphores:

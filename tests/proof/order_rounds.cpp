@@ -192,6 +192,8 @@ std::uint64_t Rounds::progress() const {
 
 // If all that have not finished sleep, each in a call: one of these calls.
 const Operation* Rounds::asleep_in() const {
+    // With the other objects no call waits for another one: if it sleeps, then in the kernel, for a moment.
+    if (arena_->target.setup.object > Object::semaphores) return nullptr;
     const Operation* sleeping = nullptr;
     for (int i = 0; i < participants_; ++i) {
         Desk& desk = arena_->desks[i];

@@ -8,23 +8,39 @@
 namespace muster::test::order {
 namespace {
 
+constexpr int kTypedBytes = 12;  // of the longest message in a typed queue
+
 Operation queue_operation(const Setup& setup, int number, Random& random) {
     Operation o;
     const bool typed = setup.object == Object::typed_queue;
     const unsigned choice = random.below(20);
     o.waits = random.once_in(3);
-    o.size = 8;
+    const auto some_words = [&](unsigned most) { return 4 * static_cast<int>(random.below(most + 1)); };
     if (choice < 2) {
         o.call = Call::count;
     } else if (choice < 11) {
         o.call = Call::send;
         o.number = number;
         o.selector = static_cast<int>(typed ? 1 + random.below(3) : random.below(3));
-        if (typed) o.size = 4 + 4 * static_cast<int>(random.below(3));
+        // None is longer than the queue has room for: nobody could help who waits with it.
+        o.size =
+            typed ? some_words(static_cast<unsigned>(std::min(kTypedBytes, setup.capacity) / 4)) : some_words(kPriorityBytes / 4);
+        if (!typed && random.once_in(16)) o.size = kPriorityBytes + 4;
+    } else if (typed && random.once_in(5)) {
+        o.call = Call::copy;
+        o.waits = false;
+        o.selector = static_cast<int>(random.below(3));
+        o.size = random.once_in(4) ? some_words(2) : kTypedBytes;
+        o.truncate = random.once_in(4);
     } else {
         o.call = Call::receive;
-        if (!typed) return o;
-        o.size = random.once_in(6) ? 4 : 12;
+        o.size = kPriorityBytes;
+        if (!typed) {
+            if (random.once_in(16)) o.size = kPriorityBytes - 1;
+            return o;
+        }
+        o.size = random.once_in(3) ? some_words(2) : kTypedBytes;
+        o.truncate = random.once_in(2);
         const int type = 1 + static_cast<int>(random.below(3));
         const unsigned way = random.below(4);
         o.selector = way == 0 ? 0 : way == 1 ? -type : type;
@@ -124,7 +140,7 @@ Help help_for(const Setup& setup, const Operation& blocked, int tries) {
     Help help;
     Operation& o = help.operation;
     o.process = kDrainer;
-    o.size = 12;
+    o.size = kPriorityBytes;
     if (setup.object == Object::semaphores) {
         std::int16_t values[kMostSemaphores] = {};
         help.frees_if_done = values_that_let_go(blocked, values);
@@ -155,7 +171,7 @@ void drain(const Setup& setup, Hands& hands, std::vector<Operation>& record) {
         o.call = call;
         o.process = kDrainer;
         o.number = number;
-        o.size = call == Call::receive ? 12 : 0;
+        o.size = call == Call::receive ? kPriorityBytes : 0;
         hands.perform(o);
         record.push_back(o);
         return record.back();

@@ -9,10 +9,24 @@ namespace {
 // Depth first, by turns: which operation comes next? What has been looked at in vain is not looked at again.
 class Search {
 public:
-    Search(const QueueModel& model, const std::vector<Operation>& operations) : model_(model), operations_(operations) {}
+    Search(const QueueModel& model, const std::vector<Operation>& operations)
+        : model_(model), operations_(operations), room_(model.messages_max) {}
     bool run() { return step(); }
 
 private:
+    static constexpr unsigned kNobody = ~0u;
+    // Has its value again when the search steps back.
+    template <class T>
+    class Restored {
+    public:
+        explicit Restored(T& value) : value_(value), was_(value) {}
+        Restored(const Restored&) = delete;
+        ~Restored() { value_ = was_; }
+
+    private:
+        T& value_;
+        T was_;
+    };
     struct Message {
         std::uint64_t id, key;
         std::uint32_t order;  // of sending
@@ -26,7 +40,7 @@ private:
             all = false;
             earliest_end = std::min(earliest_end, operations_[i].ended);
         }
-        if (all) return true;
+        if (all) return nobody_forgotten();
         if (!seen_.insert(state()).second) return false;
         for (std::size_t i = 0; i < operations_.size(); ++i) {
             const std::uint32_t bit = 1u << i;
@@ -39,17 +53,22 @@ private:
     bool perform(std::size_t index) {
         const Operation& op = operations_[index];
         const std::uint32_t bit = 1u << index;
-        const bool open = op.ended == ~0ull;
+        const bool open = op.open();
+        if (!open && op.error == EIDRM) return removed_ && then(bit);
+        if (removed_) return false;
         if (op.kind == Operation::Kind::send) {
-            if (!open && op.error == EAGAIN) return !op.waits && queue_.size() >= model_.messages_max && then(bit);
+            if (!open && op.error == EAGAIN) return !op.waits && queue_.size() >= room_ && then(bit);
             if (!open && op.error != 0) return then(bit);  // interrupted: nothing happened
-            if (queue_.size() >= model_.messages_max + model_.excess) return false;
+            if (queue_.size() >= room_ + model_.excess) return false;
+            const Restored watched(watcher_), due(due_);
+            if (queue_.empty() && watcher_ != kNobody) due_ |= 1u << watcher_, watcher_ = kNobody;
             queue_.push_back({op.id, op.key, sends_++});
             if (then(bit)) return true;
             queue_.pop_back();
             --sends_;
             return false;
         }
+        if (op.kind != Operation::Kind::receive) return perform_other(op, bit);
         if (!open && op.error != 0 && op.error != EAGAIN) return then(bit);
         const std::size_t best = choose(op);
         if (!open && op.error == EAGAIN) return best == queue_.size() && then(bit);
@@ -67,6 +86,55 @@ private:
             held_.pop_back();
         }
         queue_.insert(queue_.begin() + static_cast<std::ptrdiff_t>(best), message);
+        return false;
+    }
+
+    bool perform_other(const Operation& op, std::uint32_t bit) {
+        const Restored removed(removed_);
+        const Restored room(room_);
+        const Restored watched(watcher_), due(due_);
+        const std::uint32_t mine = 1u << op.process;
+        switch (op.kind) {
+            case Operation::Kind::change:
+                room_ = model_.messages_max_changed;
+                break;
+            case Operation::Kind::remove:
+                removed_ = true;
+                break;
+            case Operation::Kind::poll_message:
+                if (op.open() || (queue_.empty() && !model_.deaths)) return false;
+                break;
+            case Operation::Kind::poll_room:
+                if (op.open() || (queue_.size() >= room_ && !model_.deaths)) return false;
+                break;
+            case Operation::Kind::watch: {
+                const bool stands = watcher_ != kNobody && !is_dead(watcher_);
+                if (!op.open() && op.error == EBUSY) return (stands || model_.deaths) && then(bit);
+                // Somebody killed may have told the other one, of nothing, and used its registration up.
+                if (stands && !model_.deaths) return false;
+                if (stands) due_ |= 1u << watcher_;
+                watcher_ = op.process;
+                break;
+            }
+            default:
+                if (op.open()) return false;
+                if ((due_ & mine) == 0 && (!model_.deaths || watcher_ != op.process)) return false;
+                if ((due_ & mine) == 0) watcher_ = kNobody;
+                due_ &= ~mine;
+                break;
+        }
+        return then(bit);
+    }
+
+    // Who sleeps on until it is notified has no message to be notified of.
+    bool nobody_forgotten() const {
+        for (const Operation& op : operations_)
+            if (op.kind == Operation::Kind::told && op.open() && !op.undone && (due_ & 1u << op.process) != 0) return false;
+        return true;
+    }
+    bool is_dead(unsigned process) const {
+        for (const Operation& op : operations_)
+            if (op.process == process && op.undone) return true;
         return false;
     }
 
@@ -115,6 +183,9 @@ private:
     std::string state() const {
         std::string text(reinterpret_cast<const char*>(&done_), sizeof done_);
         text.append(reinterpret_cast<const char*>(&taken_), sizeof taken_);
+        // What else there is follows from the operations performed, but for the order of those on the registration.
+        text.append(reinterpret_cast<const char*>(&watcher_), sizeof watcher_);
+        text.append(reinterpret_cast<const char*>(&due_), sizeof due_);
         for (const Message& each : queue_) text.append(reinterpret_cast<const char*>(&each.id), sizeof each.id);
         for (const auto& each : held_) text.append(reinterpret_cast<const char*>(&each.second.id), sizeof each.second.id);
         return text;
@@ -126,6 +197,10 @@ private:
     std::vector<std::pair<std::size_t, Message>> held_;
     std::unordered_set<std::string> seen_;
     std::uint32_t done_ = 0, taken_ = 0, sends_ = 0;
+    std::size_t room_;
+    bool removed_ = false;
+    unsigned watcher_ = kNobody;
+    std::uint32_t due_ = 0;  // a bit for each process that is to be notified
 };
 
 }  // namespace
@@ -135,11 +210,13 @@ std::string explain(const QueueModel& model, const std::vector<Operation>& opera
     if (Search(model, operations).run()) return {};
     std::string text = "no order of the operations explains what they were told:";
     for (const Operation& op : operations) {
-        text += "\n  P" + std::to_string(op.process) + (op.kind == Operation::Kind::send ? " send" : " receive") +
-                (op.waits ? ", waiting" : "");
+        static constexpr const char* kNames[] = {"send",          "receive",   "change", "remove", "poll for a message",
+                                                 "poll for room", "mq_notify", "told"};
+        text +=
+            "\n  P" + std::to_string(op.process) + " " + kNames[static_cast<unsigned>(op.kind)] + (op.waits ? ", waiting" : "");
         if (op.kind == Operation::Kind::receive && model.typed)
             text += " kind " + std::to_string(op.selector_kind) + " of " + std::to_string(op.selector);
-        if (op.kind == Operation::Kind::send || op.error == 0)
+        if (op.kind == Operation::Kind::send || (op.kind == Operation::Kind::receive && op.error == 0))
             text += " id " + std::to_string(op.id) + " key " + std::to_string(op.key);
         text += " errno " + std::to_string(op.error) + ", points " + std::to_string(op.begun) + " to " +
                 (op.ended == ~0ull ? "none" : std::to_string(op.ended));

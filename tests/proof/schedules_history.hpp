@@ -8,7 +8,16 @@
 namespace muster::test {
 
 struct Operation {
-    enum class Kind : std::uint8_t { send, receive } kind;
+    enum class Kind : std::uint8_t {
+        send,
+        receive,
+        change,        // IPC_SET, after which the queue holds messages_max_changed
+        remove,        // IPC_RMID
+        poll_message,  // until there is one
+        poll_room,
+        watch,  // mq_notify
+        told,   // sleeps until it is notified
+    } kind;
     bool waits;  // may sleep
     unsigned process;
     std::uint64_t id;   // of the message sent, or received
@@ -18,6 +27,8 @@ struct Operation {
     int error = 0;
     std::uint64_t begun = 0, ended = ~0ull;  // points; never ended: killed, cancelled, or asleep still
     bool undone = false;                     // never ended, and its process is dead: may have taken a message and given it back
+
+    bool open() const { return ended == ~0ull; }
 };
 
 struct QueueModel {
@@ -25,6 +36,9 @@ struct QueueModel {
     bool typed;
     // Messages that may have been let in beyond the limit: by a death, or while one was taken back from who is stopped.
     unsigned excess = 0;
+    std::size_t messages_max_changed = 0;
+    // What tells of a message comes before its commit: who is killed between the two has told of none.
+    bool deaths = false;
 };
 
 // "" or why not.

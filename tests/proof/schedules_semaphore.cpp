@@ -1,11 +1,13 @@
 // Scenarios on semaphore sets. Proved of them: what was done adds up, with every end of a process's adjustments; nobody sleeps
-// whose operations could be performed; who holds a semaphore of one alone, holds it alone.
+// whose operations could be performed; who holds a semaphore of one alone, holds it alone; a removal ends every sleep, and
+// nothing is done after it.
 #include <sys/mman.h>
 #include <unistd.h>
 #include <cstring>
 #include <set>
 #include <stdexcept>
 #include "objects/semaphore_set.hpp"
+#include "objects/sysv_registry.hpp"
 #include "tests/proof/schedules_queue.hpp"
 
 namespace muster::test {
@@ -23,8 +25,8 @@ constexpr unsigned kSemaphores = 2;
 
 struct Shape {
     const char* name;
-    std::uint16_t first[kSemaphores];  // values at the start
-    std::vector<std::vector<Vector>> processes;
+    std::uint16_t first[kSemaphores];            // values at the start
+    std::vector<std::vector<Vector>> processes;  // none: IPC_RMID; of kChange: IPC_SET
     bool exclusive;  // a process is inside between its first operation and its second, its third and its fourth, …
     Dangers dangers;
 };
@@ -33,6 +35,7 @@ const Vector kPost{{0, 1, 0}}, kTake{{0, -1, 0}}, kTry{{0, -1, kNoWait}}, kZero{
 const Vector kEnter{{0, -1, kUndo}}, kLeave{{0, 1, kUndo}};
 const Vector kBoth{{0, -1, 0}, {1, -1, 0}}, kPostOther{{1, 1, 0}}, kEnterBoth{{0, -1, kUndo}, {1, -1, kUndo}},
     kLeaveBoth{{0, 1, kUndo}, {1, 1, kUndo}};
+const Vector kRemove{}, kChange{{99, 0, 0}};
 
 const std::vector<Shape>& shapes() {
     static const std::vector<Shape> all{
@@ -48,6 +51,14 @@ const std::vector<Shape>& shapes() {
          false,
          {2, 0, 0, 0}},
         {"sem_pair", {1, 0}, {{kEnter, kLeave, kPost}, {kTake, kEnter, kLeave}}, false, {}},
+        // Nobody but who removes lets these go; then others come and go meanwhile, with adjustments and without.
+        {"sem_removal", {1, 0}, {{kBoth}, {kTake, kTake}, {kZero, kTry}, {kChange, kRemove, kPost}}, false, {}},
+        {"sem_removal_deaths",
+         {1, 0},
+         {{kEnter, kLeave, kRemove}, {kBoth, kTry}, {kPost, kTake, kTake}, {kChange, kRemove, kTake}},
+         false,
+         {2, 0, 0, 0}},
+        {"sem_removal_blows", {0, 0}, {{kTake, kTry}, {kEnterBoth}, {kPostOther, kTake}, {kPost, kRemove}}, false, {1, 2, 0, 2}},
         {"sem_blows", {1, 0}, {{kPost, kTake}, {kTake, kPost}, {kTake}, {kZero, kPost}}, false, {1, 2, 0, 2}},
     };
     return all;
@@ -81,7 +92,7 @@ public:
         inside_ = kNobody;
         for (unsigned number = 0; number < shape_.processes.size(); ++number) {
             std::memcpy(&sets_[number], &kept_, sizeof(SemaphoreSet));
-            progress_[number] = {0, 0, 0, {}};
+            progress_[number] = {};
             bodies.emplace_back([this, number] { process(number); });
         }
         return bodies;
@@ -97,11 +108,12 @@ public:
         std::uint16_t values[kSemaphores] = {};
         const bool looked = m.run_alone([&] {
             auto got = set(later).values(platform::current_thread(), lives_, values);
-            if (!got) m.fail("the values cannot be had");
+            if (!got && !(removed() && got.fault().errno_value == EIDRM)) m.fail("the values cannot be had");
         });
         if (!m.failure().empty()) return m.failure();
         if (!looked) return "who comes later cannot look";
         if (std::string stranded = find_stranded(); !stranded.empty()) return stranded;
+        if (std::string late = find_late(); !late.empty()) return late;
         return add_up();
     }
     bool is_lock(const void* address) const override { return address == header_->lock.address(); }
@@ -110,10 +122,11 @@ public:
 private:
     static constexpr unsigned kNobody = ~0u;
     struct Progress {
-        unsigned begun, ended;
-        int error;  // of the last
+        unsigned begun = 0, ended = 0;
         std::vector<int> errors;
+        std::vector<std::uint64_t> began_at, ended_at;
     };
+    bool removed() const { return header_->object.removed.load_acquire() != 0; }
     SemaphoreSet& set(unsigned number) { return *reinterpret_cast<SemaphoreSet*>(&sets_[number]); }
 
     void process(unsigned number) {
@@ -124,20 +137,15 @@ private:
             const bool leaves = shape_.exclusive && mine.begun % 2 == 1;
             if (leaves) inside_ = kNobody;
             ++mine.begun;
-            int error = 0;
-            if (m.tracing) m.note("operates: " + std::to_string(ops[0].amount) + (ops.size() > 1 ? ", …" : ""));
-            const bool quick = ops.size() == 1 && !ops[0].has_undo() &&
-                               set(number).operate_quickly(ops[0].number, ops[0].amount, thread.thread_id, 1);
-            if (!quick) {
-                auto done =
-                    set(number).operate(thread, ops.data(), static_cast<std::uint32_t>(ops.size()), platform::kForever, lives_);
-                error = done ? 0 : done.fault().errno_value;
-            }
+            mine.began_at.push_back(m.now());
+            const int error = removed() ? EIDRM : perform(number, ops, thread);  // a door asks before it asks the set
             if (m.tracing) m.note("is told errno " + std::to_string(error));
             mine.errors.push_back(error);
+            mine.ended_at.push_back(m.now());
             ++mine.ended;
             m.operation_done();
-            if (error != 0 && !(error == EAGAIN && ops[0].must_not_wait()) && error != EINTR)
+            const bool tries = !ops.empty() && ops[0].must_not_wait();
+            if (error != 0 && !(error == EAGAIN && tries) && error != EINTR && error != EIDRM)
                 m.fail("an operation failed with errno " + std::to_string(error));
             if (shape_.exclusive && !leaves && error == 0) {
                 if (inside_ != kNobody && !m.process(inside_).killed) m.fail("two are inside");
@@ -145,6 +153,27 @@ private:
             }
         }
     }
+
+    int perform(unsigned number, const Vector& ops, platform::ThreadState& thread) {
+        Machine& m = machine();
+        const auto told = [](const platform::Outcome<>& done) { return done ? 0 : done.fault().errno_value; };
+        if (ops.empty()) {
+            if (m.tracing) m.note("removes the set");
+            const auto mark = [](void*, memory::ObjectHeader& header) { objects::SysvRegistry::mark_removed(header); };
+            return told(set(number).remove(thread, mark, nullptr));
+        }
+        if (is_change(ops)) {
+            if (m.tracing) m.note("changes the rights");
+            return told(set(number).administer(
+                thread, [](void*, memory::ObjectHeader&) { return platform::done(); }, nullptr));
+        }
+        if (m.tracing) m.note("operates: " + std::to_string(ops[0].amount) + (ops.size() > 1 ? ", …" : ""));
+        if (ops.size() == 1 && !ops[0].has_undo() &&
+            set(number).operate_quickly(ops[0].number, ops[0].amount, thread.thread_id, 1))
+            return 0;
+        return told(set(number).operate(thread, ops.data(), static_cast<std::uint32_t>(ops.size()), platform::kForever, lives_));
+    }
+    static bool is_change(const Vector& ops) { return ops.size() == 1 && ops[0].number >= kSemaphores; }
 
     int value(unsigned number) const { return static_cast<int>(objects::value_of(semaphores_[number].word.load_relaxed())); }
 
@@ -154,6 +183,7 @@ private:
             if (process.state != simulated::Process::State::asleep) continue;
             const std::string who = "P" + std::to_string(number) + " sleeps for ever ";
             if (is_lock(process.sleeps[0].address)) return who + "on the lock";
+            if (removed()) return who + "at a removed set";
             const sync::ActorState told = sync::state_of(*const_cast<volatile std::uint32_t*>(process.sleeps[0].address));
             if (told == sync::ActorState::done || told == sync::ActorState::retry) return who + "beside what it was given";
             const Vector& ops = shape_.processes[number][progress_[number].begun - 1];
@@ -163,6 +193,33 @@ private:
             if (can) return who + "although it could go on";
         }
         return {};
+    }
+
+    // Everything is done before the removal, or told of it: nothing succeeds that began after somebody had heard of it, and
+    // nobody hears of what nobody has begun.
+    std::string find_late() const {
+        std::uint64_t first_told = ~0ull, first_begun = ~0ull;
+        unsigned removals = 0;
+        const auto each = [&](auto visit) {
+            for (unsigned number = 0; number < shape_.processes.size(); ++number)
+                for (unsigned i = 0; i < progress_[number].begun; ++i) visit(number, i, shape_.processes[number][i].empty());
+        };
+        each([&](unsigned number, unsigned i, bool removes) {
+            const Progress& done = progress_[number];
+            if (removes) first_begun = std::min(first_begun, done.began_at[i]);
+            if (i >= done.ended || (!removes && done.errors[i] != EIDRM)) return;
+            first_told = std::min(first_told, done.ended_at[i]);
+            if (removes && done.errors[i] == 0) ++removals;
+        });
+        if (removals > 1) return "two have removed the set";
+        if (first_told < first_begun) return "somebody is told of a removal that nobody has begun";
+        std::string wrong;
+        each([&](unsigned number, unsigned i, bool removes) {
+            const Progress& done = progress_[number];
+            if (!removes && i < done.ended && done.errors[i] != EIDRM && done.began_at[i] > first_told)
+                wrong = "P" + std::to_string(number) + " gets on after the set was removed";
+        });
+        return wrong;
     }
 
     // What was done, and perhaps by the dead, and what their ends gave back, is what is there.
@@ -175,15 +232,20 @@ private:
                 const bool open = i >= done.ended;
                 if (open && !process.killed) continue;  // asleep: not performed
                 if (!open && done.errors[i] != 0) continue;
+                if (is_change(shape_.processes[number][i])) continue;
                 std::set<std::pair<int, int>> then;
                 for (auto each : possible) {
+                    // The removal may have come before the process's end.
+                    auto kept = each;
                     if (open) then.insert(each);
                     for (const SemaphoreOp& op : shape_.processes[number][i]) {
                         // Adjusted at its end, whenever that is; all that have ended normally did so, too.
                         const bool adjusted = op.has_undo() && process.state != simulated::Process::State::asleep;
                         if (!adjusted) (op.number == 0 ? each.first : each.second) += op.amount;
+                        (op.number == 0 ? kept.first : kept.second) += op.amount;
                     }
                     then.insert(each);
+                    if (removed()) then.insert(kept);
                 }
                 possible = then;
             }

@@ -33,6 +33,7 @@ void PrintTo(const Fault& fault, std::ostream* out) {
 
 const auto kWeaken = [](Tampering& tampering, Names concerns) { tampering.weakens = std::move(concerns); };
 const auto kLoseWake = [](Tampering& tampering, Names concerns) { tampering.loses_wake = std::move(concerns); };
+const auto kForget = [](Tampering& tampering, Names concerns) { tampering.forgets = std::move(concerns); };
 const auto kNoMark = [](Tampering& tampering, Names) { tampering.no_death_mark = true; };
 const auto kNoDeathWake = [](Tampering& tampering, Names) { tampering.no_death_wake = true; };
 
@@ -113,6 +114,14 @@ const Fault kFaults[] = {
      "a committed change of the dead is forgotten",
      {"sem_lock_deaths", "sem_vectors_deaths"},
      "recover_without_applying"},
+    {"remove_without_waking", "IPC_RMID wakes nobody", {"removal"}, "remove_without_waking"},
+    {"change_then_wake", "IPC_SET stores before it wakes", {"typed_grows"}, "change_then_wake"},
+    {"set_removal_wake_lost", "a set's sleepers are not woken by its removal", {"sem_removal"}, nullptr, "actor", "", kLoseWake},
+    {"long_claim_untold", "a record does not name the message being copied", {"long_deaths"}, nullptr, "actor", "slot", kForget},
+    {"long_unmarked", "the kernel does not mark who dies while copying", {"regions_deaths"}, nullptr, "", "", kNoMark},
+    {"poll_untold", "nobody knows that somebody polls", {"polls"}, nullptr, "flags", "", kForget},
+    {"poll_tokens_forgotten", "the packets' count is taken for what it was", {"polls"}, nullptr, "tokens", "", kForget},
+    {"watch_untold", "nobody knows that somebody is registered", {"notifies"}, nullptr, "flags", "", kForget},
     {"undo_twice", "adjustments of the dead are applied and kept", {"sem_lock_deaths"}, "undo_twice"},
 };
 

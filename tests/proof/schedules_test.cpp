@@ -119,6 +119,10 @@ INSTANTIATE_TEST_SUITE_P(Schedules, All,
                          testing::Values(Enumerated{"lock_pair", 2, false}, Enumerated{"lock_pair", 2, true},
                                          Enumerated{"pair", 2, false}, Enumerated{"pair", 2, true},
                                          Enumerated{"pair_waits", 2, false}, Enumerated{"pair_waits", 2, true},
+                                         Enumerated{"pair_removal", 2, false}, Enumerated{"pair_removal", 2, true},
+                                         Enumerated{"pair_long", 2, false}, Enumerated{"pair_long", 2, true},
+                                         Enumerated{"pair_polls", 2, false}, Enumerated{"pair_polls", 2, true},
+                                         Enumerated{"pair_notifies", 2, false}, Enumerated{"pair_notifies", 2, true},
                                          Enumerated{"sem_pair", 2, false}, Enumerated{"sem_pair", 2, true}),
                          [](const auto& info) { return std::string(info.param.scenario) + (info.param.kill ? "_killed" : ""); });
 

@@ -161,7 +161,7 @@ void Machine::exit_thread(Process& process) {
                            reinterpret_cast<std::uint32_t*>(reinterpret_cast<std::uintptr_t>(pending) +
                                                             static_cast<std::uintptr_t>(process.robust.futex_offset)),
                            true);
-    process.exists = false;
+    process.exists = process.locks_record = false;
     look_again();
 }
 

@@ -34,6 +34,8 @@ void Machine::prepare(Process& process, unsigned number, const std::function<voi
     process.exists = true;
     process.buffered = process.sleeping_on = process.in_vain = 0;
     process.recheck_address = nullptr;
+    process.signals = 0;
+    process.locks_record = false;
     process.robust_words.clear();
     process.body = body;
     process.robust = {{&process.robust.list}, -32, nullptr};  // as the C library registers it
@@ -54,6 +56,7 @@ Machine::Ending Machine::run(const Plan& plan, const std::vector<std::function<v
     now_ns_ = 1'000'000'000;
     lowest_priority_ = 0;
     stops_ = 0;
+    packets_ = 0;
     reconsider_ = false;
     arena_used_ = 0;
     failure_.clear();

@@ -12,6 +12,7 @@
 // all its stores up to that point.
 #pragma once
 #include <linux/futex.h>
+#include <fcntl.h>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -57,9 +58,10 @@ struct Tampering {
     std::function<bool(const void* address)> weakens;     // a release there orders nothing
     std::function<bool(const void* address)> loses_wake;  // FUTEX_WAKE there wakes nobody
     std::function<bool(const void* address)> loses_requeue;
-    bool no_death_mark = false;  // the kernel does not look at the dead's word
-    bool no_death_wake = false;  // it marks, but wakes nobody
-    bool any() const { return weakens || loses_wake || loses_requeue || no_death_mark || no_death_wake; }
+    std::function<bool(const void* address)> forgets;  // a store there is not done
+    bool no_death_mark = false;                        // the kernel does not look at the dead's word
+    bool no_death_wake = false;                        // it marks, but wakes nobody
+    bool any() const { return weakens || loses_wake || loses_requeue || forgets || no_death_mark || no_death_wake; }
 };
 
 struct Counters {
@@ -111,6 +113,8 @@ struct Process {
     std::uint32_t recheck_expected = 0;
     bool recheck_changed = false;
     unsigned in_vain = 0;
+    std::uint32_t signals = 0;  // that came and were not waited for yet
+    bool locks_record = false;  // the one that a registration lasts as long as
 };
 
 class Machine {
@@ -164,6 +168,13 @@ public:
     }
     bool inside() const { return current_ != nullptr; }
     long futex(std::uint32_t* word, int operation, long value, long fourth, std::uint32_t* second, long value3);
+    // files.cpp
+    static constexpr int kFifo = 1'000'000;  // its descriptor, in every process
+    long call_fifo(long number, long argument);
+    void poll_fifo(bool for_room);
+    long call_record_lock(int command, struct flock& lock);
+    long send_signal(std::uint32_t to);
+    void wait_for_signal();
     long wait_any(const void* entries, unsigned count, const timespec* until);
     long yield();
     void pause();
@@ -231,6 +242,7 @@ private:
     std::int64_t lowest_priority_ = 0;
     unsigned stops_ = 0;  // of this schedule
     std::uint64_t orders_ = 0;
+    std::uint32_t packets_ = 0, fifo_changes_ = 0;
     std::int64_t now_ns_ = 0;
     Ending ending_ = Ending::finished;
     void* main_stack_pointer_ = nullptr;

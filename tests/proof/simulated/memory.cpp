@@ -83,6 +83,7 @@ void Machine::store(T* address, T value, bool release, const void* site) {
         return;
     }
     point();
+    if (__builtin_expect(tampered, 0) && tampering.forgets && tampering.forgets(address)) return;
     if (__builtin_expect(tampered, 0) && release && tampering.weakens && tampering.weakens(address)) release = false;
     if (__builtin_expect(tracing, 0)) record(release ? "store, release" : "store", address, value, sizeof(T), site);
     if (plan_.weak) {
@@ -116,6 +117,7 @@ T Machine::modify(T* address, Modify how, T operand, bool release, const void* s
         return before;
     }
     point();
+    if (__builtin_expect(tampered, 0) && tampering.forgets && tampering.forgets(address)) return before;
     if (__builtin_expect(tampered, 0) && tampering.weakens && tampering.weakens(address)) release = false;
     Process& mine = *current_;
     // Without release, only what was stored to this very word must come first.
