@@ -34,7 +34,7 @@ int enter_opened(File file, OpenQueue* queue, int flags) {
 // An existing queue; ENOENT if there is none.
 int open_existing(const objects::Domain& domain, const QueueName& name, int flags) {
     auto file = domain.open_object(name.path, file_flags(flags));
-    if (!file) return -file.fault().errno_value;
+    if (!file) return file.fault().errno_value == EBADMSG ? -EINVAL : -file.fault().errno_value;
     struct stat status;
     if (const int rc = platform::file_status(file->fd(), &status); rc < 0) return rc;
     if (!S_ISREG(status.st_mode)) return -EINVAL;

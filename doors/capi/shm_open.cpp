@@ -1,5 +1,7 @@
 // SOURCE shm_open(3): an ordinary file, in the domain.
 #include <fcntl.h>
+#include <sys/stat.h>
+#include "platform/file.hpp"
 #include "shm_common.hpp"
 #include "shm_names.hpp"
 
@@ -13,6 +15,14 @@ MUSTER_EXPORT int shm_open(const char* name, int flags, mode_t mode) {
     if (!domain) return capi::shm_fail(domain.fault().errno_value);
     if (create)
         if (auto made = (*domain)->ensure_directory("shm"); !made) return capi::shm_fail(made.fault().errno_value);
-    const int fd = platform::open_at((*domain)->directory(), path.path, flags | O_NOFOLLOW | O_CLOEXEC, mode);
-    return fd >= 0 ? fd : capi::shm_fail(fd == -EISDIR ? EINVAL : -fd);
+    // Not waiting: somebody may have put a FIFO there.
+    const int fd = platform::open_at((*domain)->directory(), path.path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode);
+    if (fd < 0) return capi::shm_fail(fd == -EISDIR || fd == -ENXIO ? EINVAL : fd == -EPERM || fd == -EROFS ? EACCES : -fd);
+    struct stat status;
+    if (platform::file_status(fd, &status) == 0 && !S_ISREG(status.st_mode)) {
+        platform::close_file(fd);
+        return capi::shm_fail(EINVAL);
+    }
+    if ((flags & O_NONBLOCK) == 0) platform::file_control(fd, F_SETFL, flags & ~(O_CREAT | O_EXCL | O_TRUNC));
+    return fd;
 }

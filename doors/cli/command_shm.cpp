@@ -67,7 +67,7 @@ private:
 
     void map(const ObjectInfo& object, bool writable, const Global& global) {
         name_ = object.name;
-        const Descriptor file(::open(object.path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW));
+        const Descriptor file(::open(object.path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
         struct stat status {};
         if (file.get() < 0 || ::fstat(file.get(), &status) != 0) throw explain(Error(errno, name_, ""), Doing::opening, global);
         if (status.st_size == 0) return;

@@ -49,18 +49,19 @@ platform::File Checker::open_file(const std::string& file, int flags) const {
 // ---- System V objects ----
 
 void Checker::system_v() {
-    SysvRegistry& registry = muster::cpp::system_v(domain_).registry;
-    for (const SysvPlace& place : sysv_places(core_)) {
-        if (!wanted(place.path)) continue;
-        Subject subject = subject_of(place.path, "");
-        if (!settle_identity(place, subject)) continue;
-        auto file = registry.open_index(place.kind, place.index);
-        if (!file) continue;
-        subject.name = object_name(place.kind, Key(static_cast<std::int32_t>(file->header.key.load_relaxed())), file->id);
-        if (place.kind == SysvKind::msg) typed_queue(subject, place.index, *file);
-        if (place.kind == SysvKind::sem) semaphore_set(subject, *file);
-        if (place.kind == SysvKind::shm) segment(subject, place.index, *file);
-    }
+    for (const SysvPlace& each : sysv_places(core_))
+        if (wanted(each.path)) object_at(each);
+}
+
+void Checker::object_at(const SysvPlace& place) {
+    Subject subject = subject_of(place.path, "");
+    if (!settle_identity(place, subject)) return;
+    auto file = muster::cpp::system_v(domain_).registry.open_index(place.kind, place.index);
+    if (!file) return;
+    subject.name = object_name(place.kind, Key(static_cast<std::int32_t>(file->header.key.load_relaxed())), file->id);
+    if (place.kind == SysvKind::msg) typed_queue(subject, place.index, *file);
+    if (place.kind == SysvKind::sem) semaphore_set(subject, *file);
+    if (place.kind == SysvKind::shm) segment(subject, place.index, *file);
 }
 
 // What the file says it is, against where it lies. True: it is an object, by that identifier.
@@ -167,8 +168,15 @@ void Checker::keys() {
         const Subject subject = subject_of("key/" + entry.name, object_name(entry.kind, Key(static_cast<std::int32_t>(entry.key)), id));
         const std::string place = "sysv/" + std::string(to_string(public_kind(entry.kind))) + "-" + std::to_string(id < 0 ? 0 : objects::sysv_index(id));
         tell_mendable(subject, "the object of this key has lost its place among the identifiers", subject.bytes, "it gets its place " + place + " back",
-                      [&] { return id >= 0 && platform::link_file(core_.directory(), ("key/" + entry.name).c_str(), core_.directory(), place.c_str(), 0) == 0; });
+                      [&] {
+                          const bool done = id >= 0 && platform::link_file(core_.directory(), ("key/" + entry.name).c_str(), core_.directory(), place.c_str(), 0) == 0;
+                          if (done) given_back_.push_back(place);
+                          return done;
+                      });
     }
+    // What was not there to be looked at before.
+    for (const SysvPlace& each : sysv_places(core_))
+        if (std::find(given_back_.begin(), given_back_.end(), each.path) != given_back_.end()) object_at(each);
 }
 
 // Bytes without the object that they belong to.

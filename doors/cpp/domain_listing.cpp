@@ -201,7 +201,7 @@ void list_posix(std::vector<ObjectInfo>& all, const Domain& domain) {
         if (!cpp::fill_from_file(info, domain, "sem/" + name)) continue;
         info.size_bytes = 0;
         sem_t copy;  // the C library's own; the value is all that it tells of it
-        const platform::File file(platform::open_at(core.directory(), ("sem/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY));
+        const platform::File file(platform::open_at(core.directory(), ("sem/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK));
         int value = 0;
         if (file.fd() < 0) info.problem = std::strerror(-file.fd());
         else if (platform::read_at(file.fd(), &copy, sizeof copy, 0) != static_cast<long>(sizeof copy))

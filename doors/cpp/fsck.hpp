@@ -56,6 +56,7 @@ private:
 
     // domain_fsck_names.cpp: what names them, and what else is there.
     void system_v();
+    void object_at(const cpp::SysvPlace& place);
     bool settle_identity(const cpp::SysvPlace& place, Subject& subject);
     void keys();
     void companions();
@@ -72,6 +73,7 @@ private:
     bool repair_;
     std::string_view only_;
     std::vector<Finding> found_;
+    std::vector<std::string> given_back_;  // places among the identifiers
 };
 
 }  // namespace muster::cpp

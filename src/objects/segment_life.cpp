@@ -31,7 +31,8 @@ Outcome<File> open_or_make(const Domain& domain) {
     for (int tries = 0; tries < 100; ++tries) {
         const int fd = open_life(domain);
         if (fd >= 0) return File(fd);
-        if (fd != -ENOENT) return Fault{-fd, "the domain's life file cannot be opened"};
+        const bool other = fd == -ELOOP || fd == -EISDIR || fd == -ENXIO || fd == -EPERM || fd == -EROFS;
+        if (fd != -ENOENT) return Fault{other ? EACCES : -fd, "the domain's life file cannot be opened"};
         if (auto made = domain.ensure_directory("sysv"); !made) return made.fault();
         unsigned granted = 0;
         auto file = domain.create_nameless(0600, &granted);
@@ -61,6 +62,7 @@ Outcome<Life> Life::begin(const Domain& domain) {
     life.file_ = move_high(std::move(*file));
     struct stat status;
     if (const int rc = platform::file_status(life.fd(), &status); rc < 0) return Fault{-rc};
+    if (!S_ISREG(status.st_mode)) return Fault{EACCES, "something else is in the place of the domain's life file"};
     life.inode_ = status.st_ino;
     for (int tries = 0; tries < 100; ++tries) {
         std::uint64_t number = 0;

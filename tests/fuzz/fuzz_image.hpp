@@ -35,6 +35,7 @@ inline const std::string& domain_path() {
         std::atexit([] {
             std::error_code ignored;
             std::filesystem::remove_all(made, ignored);
+            std::filesystem::remove_all(made + ".keep", ignored);
         });
         return made;
     }();
@@ -86,7 +87,7 @@ public:
     }
     void lay_over(Bytes& input) const {
         restore();
-        if (input.take<std::uint8_t>() % 8 == 1) {
+        if (input.take<std::uint8_t>() % 8 == 1 || pages_.empty()) {
             (void)!ftruncate(fd_, static_cast<off_t>(input.left()));
             (void)!pwrite(fd_, input.data(), input.left(), 0);
         } else {

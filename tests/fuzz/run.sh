@@ -12,7 +12,7 @@ bad=0
 cd "$build/fuzz" || exit 2
 for fuzzer in *_fuzz; do
     mkdir -p "corpus/$fuzzer" found
-    "./$fuzzer" "corpus/$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=1024 -print_final_stats=1 \
+    "./$fuzzer" "corpus/$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=1024 -len_control=0 -print_final_stats=1 \
         -artifact_prefix="found/$fuzzer-" > "$fuzzer.log" 2>&1
     status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$fuzzer.log" | tail -1)

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -43,6 +44,12 @@ struct Library {
     void* (*shmat)(int, const void*, int);
     int (*shmdt)(const void*);
     int (*shmctl)(int, int, shmid_ds*);
+    sem_t* (*sem_open)(const char*, int, ...);
+    int (*sem_close)(sem_t*);
+    int (*sem_unlink)(const char*);
+    int (*shm_open)(const char*, int, mode_t);
+    int (*shm_unlink)(const char*);
+    int (*open)(const char*, int, ...);
 };
 
 // The library as this process has it. A process that wants one of its own asks for it after its fork.
@@ -79,6 +86,12 @@ inline const Library& library() {
         MUSTER_FIND(shmat);
         MUSTER_FIND(shmdt);
         MUSTER_FIND(shmctl);
+        MUSTER_FIND(sem_open);
+        MUSTER_FIND(sem_close);
+        MUSTER_FIND(sem_unlink);
+        MUSTER_FIND(shm_open);
+        MUSTER_FIND(shm_unlink);
+        MUSTER_FIND(open);
 #undef MUSTER_FIND
         return l;
     }();
