@@ -169,18 +169,19 @@ protected:
         }
     }
 
-    // Exchanges a part with something else for a moment; it is back afterwards.
+    // Exchanges a part with something else for a moment; it is back afterwards. Links lead nowhere: through one that comes to another domain
+    // between a look and a removal, that domain's file would be removed (docs/caveats.md, "Trust").
     void change_for_a_moment(Random& random) {
         const auto& parts = domain_parts();
         const Part& part = parts[random.below(static_cast<unsigned>(parts.size()))];
         const std::string path = path_of(around_.domain, part), decoy = around_.aside;
-        const std::string targets[] = {path_of(around_.neighbour, part), "/nonexistent/nothing", decoy};
+        const std::string targets[] = {"/nonexistent/nothing", decoy};
         const unsigned kind = random.below(6);
         switch (kind) {
             case 0: (void)mkfifo(decoy.c_str(), 0666); break;
             case 1: (void)mkdir(decoy.c_str(), 0700); break;
             case 2: std::ofstream(decoy) << "text\n"; break;
-            default: (void)!symlink(targets[random.below(3)].c_str(), decoy.c_str());
+            default: (void)!symlink(targets[random.below(2)].c_str(), decoy.c_str());
         }
         (void)!lchown(decoy.c_str(), around_.user, around_.user);
         const auto exchange = [&] { return syscall(SYS_renameat2, AT_FDCWD, decoy.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0; };
@@ -255,6 +256,7 @@ TEST_F(HostileDomain, PartsThatChangeUnderCalls) {
         const bool ends = late.ends(kPatience);
         after->mappings_leaked.store(0);  // what others removed meanwhile is given up little by little
         look_at(*after, late, ends, "afterwards");
+        if (HasFailure()) (void)!std::system(("ls -lniR " + around_.domain).c_str());
         commands(setting.user);
         use(around_.neighbour);
         EXPECT_EQ(Controls::check(), 0) << "the neighbour's objects";
