@@ -71,7 +71,7 @@ Outcome<sem_t*> create_new(const objects::Domain& domain, const ObjectName& name
     if (value > SEM_VALUE_MAX) return Fault{EINVAL};
     if (auto made = domain.ensure_directory("sem"); !made) return made.fault();
     const int fd = platform::open_at(domain.directory(), "sem", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-    if (fd < 0) return Fault{fd == -EPERM || fd == -EROFS ? EACCES : -fd};
+    if (fd < 0) return Fault{platform::forbidden(fd)};
     const File file(fd);
     if (const int rc = platform::truncate_file(fd, sizeof(sem_t)); rc < 0) return Fault{-rc};
     if (const int rc = platform::reserve_bytes(fd, 0, sizeof(sem_t)); rc < 0) return Fault{-rc};
@@ -99,7 +99,7 @@ Outcome<sem_t*> open_semaphore(const char* name, int flags, mode_t mode, unsigne
                 const File file(fd);
                 return enter(fd);
             }
-            if (fd != -ENOENT || !create) return Fault{fd == -EISDIR || fd == -ENXIO ? EINVAL : fd == -EROFS || fd == -EPERM ? EACCES : -fd};
+            if (fd != -ENOENT || !create) return Fault{fd == -EISDIR || fd == -ENXIO ? EINVAL : platform::forbidden(fd)};
         }
         auto made = create_new(**domain, path, mode, value);
         if (made || made.fault().errno_value != EEXIST || exclusive) return made;

@@ -17,7 +17,7 @@ MUSTER_EXPORT int shm_open(const char* name, int flags, mode_t mode) {
         if (auto made = (*domain)->ensure_directory("shm"); !made) return capi::shm_fail(made.fault().errno_value);
     // Not waiting: somebody may have put a FIFO there.
     const int fd = platform::open_at((*domain)->directory(), path.path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode);
-    if (fd < 0) return capi::shm_fail(fd == -EISDIR || fd == -ENXIO ? EINVAL : fd == -EPERM || fd == -EROFS ? EACCES : -fd);
+    if (fd < 0) return capi::shm_fail(fd == -EISDIR || fd == -ENXIO ? EINVAL : platform::forbidden(fd));
     struct stat status;
     if (platform::file_status(fd, &status) == 0 && !S_ISREG(status.st_mode)) {
         platform::close_file(fd);

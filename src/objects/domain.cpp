@@ -83,9 +83,6 @@ int make_whole_directory(int at, const char* path, unsigned mode, bool with_subd
     if (rc < 0) platform::remove_name(at, temporary, AT_REMOVEDIR);
     return rc == -EEXIST ? 0 : rc;
 }
-
-// A directory that is immutable or read-only forbids as any other does.
-int forbidden(int rc) { return rc == -EPERM || rc == -EROFS ? EACCES : -rc; }
 }  // namespace
 
 Outcome<Domain> Domain::open(const char* path, bool create) {
@@ -124,7 +121,7 @@ bool Domain::still_open() const {
 
 Outcome<File> Domain::create_nameless(unsigned mode, unsigned* granted, int flags) const {
     const int fd = platform::open_at(directory(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC | flags, mode & 07777);
-    if (fd < 0) return Fault{forbidden(fd), fd == -ENOSPC ? "the file system of the domain is full" : "no object can be made in the domain's directory"};
+    if (fd < 0) return Fault{platform::forbidden(fd), fd == -ENOSPC ? "the file system of the domain is full" : "no object can be made in the domain's directory"};
     File file(fd);
     struct stat status;
     if (const int rc = platform::file_status(fd, &status); rc < 0) return Fault{-rc};
@@ -142,19 +139,19 @@ Outcome<> Domain::publish(int fd, const char* name) const {
         std::snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
         rc = platform::link_file(AT_FDCWD, self, directory(), name, AT_SYMLINK_FOLLOW);
     }
-    if (rc < 0) return Fault{forbidden(rc), rc == -EEXIST ? "there is an object of that name already" : "the object cannot be given its name"};
+    if (rc < 0) return Fault{platform::forbidden(rc), rc == -EEXIST ? "there is an object of that name already" : "the object cannot be given its name"};
     return platform::done();
 }
 
 Outcome<File> Domain::open_object(const char* name, int flags) const {
     const int fd = platform::open_at(directory(), name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | flags);
-    if (fd < 0) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EBADMSG : forbidden(fd), nullptr};
+    if (fd < 0) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EBADMSG : platform::forbidden(fd), nullptr};
     return File(fd);
 }
 
 Outcome<> Domain::remove(const char* name) const {
     const int rc = platform::remove_name(directory(), name);
-    if (rc < 0) return Fault{rc == -ELOOP || rc == -ENOTDIR ? ENOENT : rc == -EISDIR || rc == -EBUSY ? EACCES : forbidden(rc)};
+    if (rc < 0) return Fault{rc == -ELOOP || rc == -ENOTDIR ? ENOENT : rc == -EISDIR || rc == -EBUSY ? EACCES : platform::forbidden(rc)};
     return platform::done();
 }
 
@@ -164,7 +161,7 @@ Outcome<> Domain::ensure_directory(const char* name, unsigned shared_mode) const
         if (S_ISDIR(status.st_mode)) return platform::done();
         return Fault{ENOTDIR, "something that is no directory stands in the domain's place for objects of this kind"};
     }
-    if (const int rc = make_whole_directory(directory(), name, shared_ ? shared_mode : 0700); rc < 0) return Fault{forbidden(rc)};
+    if (const int rc = make_whole_directory(directory(), name, shared_ ? shared_mode : 0700); rc < 0) return Fault{platform::forbidden(rc)};
     return platform::done();
 }
 

@@ -31,8 +31,8 @@ Outcome<File> open_or_make(const Domain& domain) {
     for (int tries = 0; tries < 100; ++tries) {
         const int fd = open_life(domain);
         if (fd >= 0) return File(fd);
-        const bool other = fd == -ELOOP || fd == -EISDIR || fd == -ENXIO || fd == -EPERM || fd == -EROFS;
-        if (fd != -ENOENT) return Fault{other ? EACCES : -fd, "the domain's life file cannot be opened"};
+        const bool other = fd == -ELOOP || fd == -EISDIR || fd == -ENXIO;
+        if (fd != -ENOENT) return Fault{other ? EACCES : platform::forbidden(fd), "the domain's life file cannot be opened"};
         if (auto made = domain.ensure_directory("sysv"); !made) return made.fault();
         unsigned granted = 0;
         auto file = domain.create_nameless(0600, &granted);

@@ -144,7 +144,7 @@ Outcome<File> SysvRegistry::open_name(const char* name, int flags) const {
         // Not waiting: somebody may have put a FIFO there.
         const int fd = platform::open_at(domain_.directory(), name, O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | flags);
         if (fd >= 0) return File(fd);
-        if (fd != -EMFILE || !give_spare()) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EINVAL : fd == -EROFS || fd == -EPERM ? EACCES : -fd};
+        if (fd != -EMFILE || !give_spare()) return Fault{fd == -ELOOP || fd == -EISDIR || fd == -ENXIO ? EINVAL : platform::forbidden(fd)};
     }
 }
 

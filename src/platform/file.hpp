@@ -73,6 +73,9 @@ inline long map_zeroes_over(void* start, std::uint64_t bytes) {
     return system_call(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 }
 inline int unmap(void* start, std::uint64_t bytes) { return static_cast<int>(system_call(SYS_munmap, start, bytes)); }
+// The errno value of what a directory forbids: EACCES also where it is immutable or read-only, for few calls have EPERM or EROFS.
+inline int forbidden(int rc) { return rc == -EPERM || rc == -EROFS ? EACCES : -rc; }
+
 inline long read_at(int fd, void* buffer, std::size_t bytes, std::uint64_t offset) {
     return steady_call(SYS_pread64, fd, buffer, bytes, offset);
 }
